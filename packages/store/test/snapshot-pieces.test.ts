@@ -1,3 +1,4 @@
+import { crc32c } from '@node-rs/crc32'
 import { CorruptionError } from '@quire/protocol'
 import fc from 'fast-check'
 import { compare } from 'uint8arrays/compare'
@@ -34,6 +35,13 @@ const SMALL_PAGE = 32
 function fillSmall(store: PageStore, value = 1): void {
   store.put('owner', 1, 0, { session: 5, epoch: value, seq: 0 })
   for (let page = 0; page < 3; page++) store.write(1, page, { version: value, bytes: filled(value, SMALL_PAGE) })
+}
+
+/** The value of a record whose checksum matches, with so many bytes. */
+function sealed(key: Uint8Array, bytes: number): Uint8Array {
+  const value = new Uint8Array(4 + bytes)
+  new DataView(value.buffer).setUint32(0, crc32c(value.subarray(4), crc32c(key)), true)
+  return value
 }
 
 /** A piece holds about two rows, and the snapshot of `fillSmall` takes several. */
@@ -302,6 +310,22 @@ describe('the receiver of a snapshot', () => {
       const storage = await fourPages()
       await change(storage, { table: 'records', key: FORMAT_KEY, value })
       expect(() => received(piecesOf(storage, PAGE))).toThrow('its format is missing')
+    }
+  })
+
+  it('the receiver of a snapshot refuses a number that is none, although its checksum matches', async () => {
+    const notANumber = numberValue(FORMAT_KEY, NaN)
+    for (const value of [
+      notANumber,
+      numberValue(FORMAT_KEY, -1),
+      numberValue(FORMAT_KEY, 1.5),
+      sealed(FORMAT_KEY, 7)
+    ]) {
+      const storage = await fourPages()
+      await change(storage, { table: 'records', key: FORMAT_KEY, value })
+      expect(() => received(piecesOf(storage, PAGE))).toThrow(
+        expect.objectContaining({ name: 'CorruptionError', reason: expect.stringMatching(/is no number/) as string })
+      )
     }
   })
 

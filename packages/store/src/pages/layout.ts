@@ -246,6 +246,7 @@ export function* readRecords(backend: Backend): Iterable<StateRecord> {
 }
 
 function readRecord(backend: Backend, row: number, kind: RecordKind, key: Uint8Array, value: Uint8Array): StateRecord {
+  if (key.length !== RECORD_KEY_BYTES) throw corruption(backend, `a record has a key of ${key.length} bytes`)
   const view = viewOf(key)
   try {
     const decoded = decodeRecord(kind, unsealed(backend, row, key, value))
@@ -257,8 +258,14 @@ function readRecord(backend: Backend, row: number, kind: RecordKind, key: Uint8A
   }
 }
 
+/** Rows may come from another peer: a checksum that matches says nothing about what the row holds. */
 export function readNumber(backend: RowsName, key: Uint8Array, value: Uint8Array): number {
-  return viewOf(unsealed(backend, key[0] ?? 0, key, value)).getFloat64(0, true)
+  const payload = unsealed(backend, key[0] ?? 0, key, value)
+  const number = payload.length === 8 ? viewOf(payload).getFloat64(0, true) : NaN
+  if (!Number.isSafeInteger(number) || number < 0) {
+    throw corruption(backend, `the record in row ${key[0] ?? 0} is no number`)
+  }
+  return number
 }
 
 function sealed(key: Uint8Array, payload: Uint8Array): Uint8Array {
