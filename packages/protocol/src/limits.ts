@@ -49,5 +49,5 @@ export const MAX_TOTAL_ADDRESS_BYTES = 24 * 1024
 
 /** A founding digest, an incarnation or a process id: lower-case hex. */
 export const MAX_DIGEST_BYTES = 64
-/** An encoded founding configuration. */
-export const MAX_FOUNDING_BYTES = 512 * 1024
+/** An encoded configuration of a cluster. Two of them fit one Raft frame, with the fields around them. */
+export const MAX_CONFIGURATION_BYTES = 510 * 1024

@@ -14,7 +14,7 @@ import {
   MAX_ADDRESSES,
   MAX_ADDRESS_BYTES,
   MAX_APPEND_BYTES,
-  MAX_FOUNDING_BYTES,
+  MAX_CONFIGURATION_BYTES,
   MAX_MEMBERS,
   MAX_PEER_ID_BYTES,
   MAX_RAFT_FRAME_BYTES
@@ -58,7 +58,7 @@ export const raftConfiguration = struct({
   outgoing: list(nodeId, MAX_MEMBERS),
   /** In a joint configuration: the outgoing voters that become learners at its end. Until then they vote. */
   learnersNext: list(nodeId, MAX_MEMBERS),
-  context: bytes(MAX_ENTRY_BYTES / 2)
+  context: bytes(MAX_CONFIGURATION_BYTES)
 })
 export type RaftConfiguration = TypeOf<typeof raftConfiguration>
 
@@ -135,7 +135,10 @@ export const raftMessage = union({
    * `founding` holds the sender's founding configuration if the receiver has another one and is among the sender's
    * voters.
    */
-  raftRefused: [2, struct({ error: wireError, reason: refusalReason, founding: optional(bytes(MAX_FOUNDING_BYTES)) })],
+  raftRefused: [
+    2,
+    struct({ error: wireError, reason: refusalReason, founding: optional(bytes(MAX_CONFIGURATION_BYTES)) })
+  ],
   /** The sender's records of other peers, and of itself. */
   raftSeen: [4, struct({ peers: list(raftSighting, MAX_MEMBERS) })],
   /** The leader tells the receiver that its incarnation may vote from now on. */
@@ -143,7 +146,7 @@ export const raftMessage = union({
   /** The addresses that other members have reported to the sender. They are hints. */
   raftAddresses: [6, struct({ members })],
   /** A configuration of the cluster that is newer than the receiver's. */
-  raftConfiguration: [9, struct({ config: bytes(MAX_FOUNDING_BYTES) })],
+  raftConfiguration: [9, struct({ config: bytes(MAX_CONFIGURATION_BYTES) })],
 
   /**
    * Asks to join, as the first message on a stream. `clusterId` is empty while unknown. Without an `incarnation` the
@@ -166,7 +169,10 @@ export const raftMessage = union({
    * the newest one, which lists a directory that has joined. `leader` is the PeerId of the leader, which alone can let
    * the directory join, or empty.
    */
-  raftInvited: [8, struct({ founding: bytes(MAX_FOUNDING_BYTES), config: bytes(MAX_FOUNDING_BYTES), leader: nodeId })],
+  raftInvited: [
+    8,
+    struct({ founding: bytes(MAX_CONFIGURATION_BYTES), config: bytes(MAX_CONFIGURATION_BYTES), leader: nodeId })
+  ],
 
   /**
    * RequestVote RPC (Figure 2). The sender is the candidate. `transfer`: the leader has asked it to start the election

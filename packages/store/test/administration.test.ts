@@ -329,6 +329,15 @@ describe('transfers of leadership by an admin', () => {
     expect(node.changes).toEqual([])
   })
 
+  it('leadership moves to the voter that answers if a PeerId names two', async () => {
+    node.voters = ['a', 'b', 'b/2b', 'c']
+    node.progress.delete('b')
+    node.progress.set('b/2b', UP)
+    const outcome = transfer('b')
+    await settle()
+    expect([outcome, node.transfers]).toEqual([{ result: 0 }, ['b/2b']])
+  })
+
   it('leadership stays if the voter that the admin names leads already', async () => {
     const outcome = transfer('a')
     await settle()

@@ -1,4 +1,4 @@
-import { MAX_MEMBERS, decode, encode, type AdminChange } from '@quire/protocol'
+import { MAX_CONFIGURATION_BYTES, MAX_MEMBERS, decode, encode, type AdminChange } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import {
   planChange,
@@ -48,6 +48,8 @@ function group({ voters = ['a', 'b', 'c'], learners = [], silent = [], behind = 
 
 const plan = (config: ReplicatedConfig, change: Change, facts = group()): PlannedChange | undefined =>
   planChange(config, facts, change, 'root')
+
+const request = (peerId: string, incarnation: string, rejoins = ''): JoinRequest => ({ peerId, incarnation, rejoins })
 
 function refusal(attempt: () => unknown): string {
   try {
@@ -156,6 +158,15 @@ describe('a promotion', () => {
     expect(made(plan(replacing, promotion, group({ learners }))).invited).toEqual(['d for c'])
   })
 
+  it('a promotion of a peer that comes back to its own place makes its new member a voter', () => {
+    const back = cluster({ invited: [invited('b', 'b')] }, { b: '2b' })
+    const facts = group({ learners: ['b/2b'], silent: ['b'] })
+    expect(made(plan(back, { type: 'promoteMember', id: 'b' }, facts))).toMatchObject({
+      changes: [{ type: 'voter', id: 'b/2b' }],
+      invited: ['b for b']
+    })
+  })
+
   it('a promotion of a voter changes nothing', () => {
     expect(plan(config, { type: 'promoteMember', id: 'b' })).toBeUndefined()
   })
@@ -250,12 +261,28 @@ describe('a removal', () => {
     expect(made(plan(cluster(), remove('b'), facts))).toMatchObject({ members: ['a', 'c'] })
   })
 
-  it('a removal by a PeerId that names two members asks for the member id', () => {
-    const config = cluster({ invited: [invited('d', 'd/1d')] }, {})
-    const both = { ...config, members: [...config.members, member('d', '1d'), member('d', '2d')] }
-    const facts = group({ voters: ['a', 'b', 'c', 'd/1d'], learners: ['d/2d'] })
-    expect(() => plan(both, remove('d'), facts)).toThrow('one member: d/1d and d/2d have this PeerId')
-    expect(made(plan(both, remove('d/1d'), facts))).toMatchObject({ changes: [{ type: 'removed', id: 'd/1d' }] })
+  it('a removal of a peer that comes back to its own place takes both of its members away, and one of a member only this', () => {
+    const config = cluster({ invited: [invited('b', 'b'), invited('d')] }, { b: '2b' })
+    const facts = group({ learners: ['b/2b'], silent: ['b'] })
+    expect(made(plan(config, remove('b'), facts))).toEqual({
+      changes: [
+        { type: 'removed', id: 'b' },
+        { type: 'removed', id: 'b/2b' }
+      ],
+      members: ['a', 'c'],
+      invited: ['d'],
+      revision: 8,
+      change: { by: 'root', what: 'removes b and b/2b' }
+    })
+    expect(made(plan(config, remove('b/2b'), facts))).toMatchObject({
+      changes: [{ type: 'removed', id: 'b/2b' }],
+      members: ['a', 'b', 'c'],
+      invited: ['d']
+    })
+    const lastTwo = group({ voters: ['b', 'b/2b'], silent: ['b'] })
+    expect(refusal(() => plan(config, remove('b'), lastTwo))).toBe(
+      'the removal of b and b/2b is refused: it is the last voter'
+    )
   })
 })
 
@@ -297,7 +324,7 @@ describe('a replacement', () => {
 
   it('a replacement of a member that another peer is to replace is refused', () => {
     expect(refusal(() => plan(cluster({ invited: [invited('d', 'b')] }), replace('b', 'e')))).toBe(
-      'the replacement of b is refused: d is to replace it already: remove that peer first'
+      'the replacement of b is refused: d is to replace it already: remove that one first'
     )
   })
 
@@ -316,12 +343,6 @@ describe('a replacement', () => {
 })
 
 describe('joining', () => {
-  const request = (peerId: string, incarnation: string, rejoins = ''): JoinRequest => ({
-    ...asked(peerId),
-    incarnation,
-    rejoins
-  })
-
   it('an invited peer joins as a learner under an id that names its directory, and its invitation is used', () => {
     const config = cluster({ invited: [invited('d'), invited('e')] })
     const planned = planJoin(config, group(), request('d', '1d'))
@@ -507,6 +528,29 @@ describe('the end of a replacement', () => {
       members: ['a', 'c', 'b/2b'],
       invited: ['d']
     })
+  })
+})
+
+describe('the size of a configuration', () => {
+  const addresses = (peerId: string): string[] =>
+    Array.from({ length: 16 }, (_, i) => `/dns4/${'x'.repeat(450)}/tcp/${1000 + i}/p2p/${peerId}`)
+  const crowd = Array.from({ length: 58 }, (_, i) => ({
+    peerId: `peer-${i}`,
+    incarnation: 'f',
+    addresses: addresses('p')
+  }))
+
+  it('a change or a join that would make the configuration too large for a message is refused with its size', () => {
+    const config = cluster({ clients: Array.from({ length: 500 }, (_, i) => `client ${i}`.padEnd(52)) })
+    const large = { ...config, members: [...config.members, ...crowd] }
+    const room = MAX_CONFIGURATION_BYTES - encode(clusterConfig, large).length
+    const full = { ...large, denied: Array.from({ length: Math.floor(room / 100) - 3 }, () => 'x'.repeat(96)) }
+    expect(made(plan(full, { type: 'denyClient', id: 'y' }))).toMatchObject({ revision: 8 })
+    const limit = / bytes is refused: 522240 bytes are the limit$/
+    const wanted: Change = { type: 'addMember', member: { peerId: 'd', addresses: addresses('d') } }
+    expect(refusal(() => plan(full, wanted))).toMatch(limit)
+    const coming = { ...full, members: [...full.members, { ...member('d'), addresses: addresses('d') }] }
+    expect(refusal(() => planJoin(coming, group({ silent: ['d'] }), request('d', '2d', 'd')))).toMatch(limit)
   })
 })
 

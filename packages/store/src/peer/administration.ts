@@ -11,7 +11,7 @@ import {
 import { BackPressureError, ChangePendingError, NotLeaderError, TransferFailedError, type RaftNode } from '@quire/raft'
 import type { Logger } from 'pino'
 import { ANY_CLIENT } from '../state/access.js'
-import { clusterConfig, type ReplicatedConfig } from '../state/index.js'
+import { clusterConfig, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import type { Roster } from '../server/index.js'
 import { encodeCluster, normalAddresses } from './cluster.js'
 import {
@@ -196,7 +196,8 @@ export class Administration {
   private async transfer(named: string): Promise<number> {
     const { node } = this.init
     const { id, voters } = node.status()
-    const to = voters.find((voter) => voter === named || voter.startsWith(`${named}/`))
+    const meant = voters.filter((voter) => voter === named || peerIdOf(voter) === named)
+    const to = meant.find(this.facts().answers) ?? meant[0]
     if (to === id) return 0
     if (named !== '' && to === undefined) throw new ChangeRefusedError(describeTransfer(named), 'it is no voter')
     if (voters.every((voter) => voter === id))

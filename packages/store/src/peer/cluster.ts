@@ -4,12 +4,20 @@ import {
   DEFAULT_ROUND_TRIP_MS,
   InvalidArgumentError,
   MAX_ADDRESSES,
+  MAX_CONFIGURATION_BYTES,
   MAX_MEMBERS,
   checkRoundTrip,
   encode
 } from '@quire/protocol'
 import type { PeerId } from '@libp2p/interface'
-import { NOTHING_CHANGED, clusterConfig, type ConfigMember, type ReplicatedConfig } from '../state/commands.js'
+import {
+  MAX_ADMINS,
+  MAX_CLIENTS,
+  NOTHING_CHANGED,
+  clusterConfig,
+  type ConfigMember,
+  type ReplicatedConfig
+} from '../state/commands.js'
 import { repeatedKey } from './json-keys.js'
 
 /** A PeerId, or its text. */
@@ -58,15 +66,20 @@ export function normalizeCluster(config: ClusterConfig): ReplicatedConfig {
     if (members[i + 1]?.peerId === peerId) throw new InvalidArgumentError('voters', peerId, 'named once')
   }
   refuseSharedPlaces(members.flatMap(({ peerId, addresses }) => addresses.map((address) => ({ peerId, address }))))
-  const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients')
-  const admins = normalizeIds(config.admins, 'admins')
+  const clients = config.clients === 'any' ? undefined : normalizeIds(config.clients, 'clients', MAX_CLIENTS)
+  const admins = normalizeIds(config.admins, 'admins', MAX_ADMINS)
   // A client or an admin cannot use a voter's key, because a node does not dial itself.
   const isVoter = (id: string): boolean => members.some(({ peerId }) => peerId === id)
   const client = clients?.find(isVoter)
   if (client !== undefined) throw new InvalidArgumentError('clients', client, `the PeerId of a client: ${OWN_KEY}`)
   const admin = admins.find(isVoter)
   if (admin !== undefined) throw new InvalidArgumentError('admins', admin, `the PeerId of an admin: ${OWN_KEY}`)
-  return { clusterId: config.clusterId, members, admins, clients, roundTripMs, ...NOTHING_CHANGED }
+  const normal = { clusterId: config.clusterId, members, admins, clients, roundTripMs, ...NOTHING_CHANGED }
+  const { length } = encodeCluster(normal)
+  if (length > MAX_CONFIGURATION_BYTES) {
+    throw new InvalidArgumentError('cluster', `${length} bytes`, `at most ${MAX_CONFIGURATION_BYTES} bytes in all`)
+  }
+  return normal
 }
 
 /** The context of the first log entry. */
@@ -150,8 +163,10 @@ function foundingMember(peerId: string, addresses: readonly string[]): ConfigMem
   return { peerId, incarnation: '', addresses: normalAddresses(peerId, addresses) }
 }
 
-function normalizeIds(ids: readonly PeerIdLike[], argument: string): string[] {
-  return [...new Set(ids.map((id) => parsePeerId(String(id), argument)))].sort()
+function normalizeIds(ids: readonly PeerIdLike[], argument: string, limit: number): string[] {
+  const normal = [...new Set(ids.map((id) => parsePeerId(String(id), argument)))].sort()
+  if (normal.length > limit) throw new InvalidArgumentError(argument, normal.length, `at most ${limit}`)
+  return normal
 }
 
 function byPeerId(a: ConfigMember, b: ConfigMember): number {

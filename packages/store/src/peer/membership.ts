@@ -5,13 +5,22 @@
 import {
   ChangeRefusedError,
   InvalidArgumentError,
+  MAX_CONFIGURATION_BYTES,
   MAX_MEMBERS,
   checkRoundTrip,
+  encode,
   type AdminChange,
   type Member
 } from '@quire/protocol'
 import type { MembershipChange } from '@quire/raft'
-import { memberId, peerIdOf, type ConfigMember, type Invitation, type ReplicatedConfig } from '../state/index.js'
+import {
+  clusterConfig,
+  memberId,
+  peerIdOf,
+  type ConfigMember,
+  type Invitation,
+  type ReplicatedConfig
+} from '../state/index.js'
 import { changeAccess } from '../state/access.js'
 
 /** What the leader knows of its Raft group. Members are named by their member ids. */
@@ -19,9 +28,9 @@ export interface GroupFacts {
   readonly voters: readonly string[]
   readonly learners: readonly string[]
   /** The member has answered within about an election timeout. True for the leader itself. */
-  answers(member: string): boolean
+  readonly answers: (member: string) => boolean
   /** The member has every entry that was committed about an election timeout ago. */
-  hasCaughtUp(member: string): boolean
+  readonly hasCaughtUp: (member: string) => boolean
 }
 
 /** A change to propose: the Raft part, and the configuration that results. */
@@ -45,10 +54,21 @@ type MembersChange = Extract<
 type AccessChange = Exclude<AdminChange, MembersChange | { type: 'transferLeadership' }>
 
 /**
- * Plans what an admin wants; `by` is the admin's PeerId. Returns undefined if it is so already. Throws
+ * Plans what an admin wants; `by` is the admin's PeerId. Returns undefined if the change is already in force. Throws
  * ChangeRefusedError, and InvalidArgumentError if an id names nothing.
  */
 export function planChange(
+  config: ReplicatedConfig,
+  facts: GroupFacts,
+  change: MembersChange | AccessChange,
+  by: string
+): PlannedChange | undefined {
+  const planned = planAny(config, facts, change, by)
+  if (planned !== undefined) checkSize(planned.config)
+  return planned
+}
+
+function planAny(
   config: ReplicatedConfig,
   facts: GroupFacts,
   change: MembersChange | AccessChange,
@@ -100,10 +120,9 @@ export function planJoin(config: ReplicatedConfig, facts: GroupFacts, request: J
   checkLimit(change, members, others)
   // A replacement is complete when the peer has caught up. Until then, the note stays.
   const invited = invitation.replaces === '' ? others : [...others, invitation]
-  return {
-    changes: [{ type: 'learner', id }, ...removals(stale, facts)],
-    config: revised({ ...config, members, invited }, peerId, `${id} joins as a learner`)
-  }
+  const joined = revised({ ...config, members, invited }, peerId, `${id} joins as a learner`)
+  checkSize(joined)
+  return { changes: [{ type: 'learner', id }, ...removals(stale, facts)], config: joined }
 }
 
 /** Plans the end of a replacement whose new member has caught up; undefined if there is none. `self` leads. */
@@ -127,9 +146,11 @@ export function planTakeover(config: ReplicatedConfig, facts: GroupFacts, self: 
   return undefined
 }
 
-/** The configuration with another round trip; `by` is the PeerId that asks for it. */
+/** The configuration with another round trip; `by` is the PeerId that asks for it. Throws ChangeRefusedError. */
 export function withRoundTrip(config: ReplicatedConfig, roundTripMs: number, by: string): ReplicatedConfig {
-  return revised({ ...config, roundTripMs }, by, `sets the round trip to ${roundTripMs} ms`)
+  const changed = revised({ ...config, roundTripMs }, by, `sets the round trip to ${roundTripMs} ms`)
+  checkSize(changed)
+  return changed
 }
 
 function planAddition(
@@ -168,8 +189,11 @@ function planPromotion(
   named: string,
   by: string
 ): PlannedChange | undefined {
-  const id = memberId(memberNamed(config, named))
-  if (facts.voters.includes(id)) return undefined
+  // While a voter comes back to its own place, its PeerId means the member that is no voter yet.
+  const found = membersNamed(config, named)
+  const learners = found.filter((member) => !facts.voters.includes(memberId(member)))
+  if (found.length > 0 && learners.length === 0) return undefined
+  const id = memberId(onlyOne(learners, named))
   const change = `the promotion of ${id}`
   if (!facts.answers(id)) throw refused(change, 'it does not answer')
   if (!facts.hasCaughtUp(id)) throw refused(change, 'it has not caught up: wait until its lag is gone')
@@ -185,21 +209,19 @@ function planRemoval(
   named: string,
   by: string
 ): PlannedChange | undefined {
-  const found = membersNamed(config, named)
-  if (found.length === 0) {
+  const ids = membersNamed(config, named).map((member) => memberId(member))
+  if (ids.length === 0) {
     const invited = withoutInvitation(config, named)
     if (invited.length === config.invited.length) return undefined
     return { changes: [], config: revised({ ...config, invited }, by, `withdraws the invitation of ${named}`) }
   }
-  const id = memberId(onlyOne(found, named))
-  const voters = facts.voters.filter((voter) => voter !== id)
-  if (voters.length === 0) throw refused(`the removal of ${id}`, 'it is the last voter')
-  checkServed(`the removal of ${id}`, voters, facts)
-  const invited = withoutInvitation(config, peerIdOf(id))
-  return {
-    changes: removals([id], facts),
-    config: revised(withoutMember({ ...config, invited }, id), by, `removes ${id}`)
-  }
+  const all = ids.join(' and ')
+  const voters = facts.voters.filter((voter) => !ids.includes(voter))
+  if (voters.length === 0) throw refused(`the removal of ${all}`, 'it is the last voter')
+  checkServed(`the removal of ${all}`, voters, facts)
+  const invited = withoutInvitation(config, peerIdOf(named))
+  const without = ids.reduce(withoutMember, { ...config, invited })
+  return { changes: removals(ids, facts), config: revised(without, by, `removes ${all}`) }
 }
 
 function planReplacement(
@@ -210,12 +232,17 @@ function planReplacement(
 ): PlannedChange | undefined {
   const isMember = config.members.some((member) => member.peerId === by.peerId)
   // The replacement is complete.
-  if (isMember && membersNamed(config, named).length === 0) return undefined
-  const old = memberId(memberNamed(config, named))
+  const found = membersNamed(config, named)
+  if (isMember && found.length === 0) return undefined
+  // While a voter comes back to its own place, its PeerId means the voter.
+  const old = memberId(found.find((each) => facts.voters.includes(memberId(each))) ?? onlyOne(found, named))
   const change = `the replacement of ${old}`
   const note = config.invited.find((invited) => invited.replaces === old)
-  if (note !== undefined && note.peerId !== by.peerId)
-    throw refused(change, `${note.peerId} is to replace it already: remove that peer first`)
+  if (note !== undefined && note.peerId !== by.peerId) {
+    const joined = config.members.find((member) => member.peerId === note.peerId && memberId(member) !== old)
+    const successor = joined === undefined ? note.peerId : memberId(joined)
+    throw refused(change, `${successor} is to replace it already: remove that one first`)
+  }
   if (note === undefined && isMember && peerIdOf(old) !== by.peerId)
     throw refused(change, `${by.peerId} is a member already`)
   if (note === undefined && peerIdOf(old) === by.peerId && facts.answers(old)) throw refused(change, STILL_THERE)
@@ -235,14 +262,12 @@ function ownPlace(config: ReplicatedConfig, facts: GroupFacts, { peerId, rejoins
 
 // -- names
 
-/** The members that a PeerId or a member id names. While a replacement runs, two may have one PeerId. */
+/**
+ * The members that a PeerId or a member id names. A PeerId names all members of the peer: there may be two while it
+ * takes the place of its own lost directory. It is also the member id of a founder.
+ */
 function membersNamed(config: ReplicatedConfig, named: string): ConfigMember[] {
-  const exact = config.members.filter((member) => memberId(member) === named)
-  return exact.length > 0 ? exact : config.members.filter(({ peerId }) => peerId === named)
-}
-
-function memberNamed(config: ReplicatedConfig, named: string): ConfigMember {
-  return onlyOne(membersNamed(config, named), named)
+  return config.members.filter((member) => member.peerId === named || memberId(member) === named)
 }
 
 function onlyOne(found: readonly ConfigMember[], named: string): ConfigMember {
@@ -303,6 +328,13 @@ function withoutInvitation({ invited }: ReplicatedConfig, named: string): Invita
 function checkLimit(change: string, members: readonly ConfigMember[], invited: readonly Invitation[]): void {
   if (members.length + invited.length > MAX_MEMBERS)
     throw refused(change, `${MAX_MEMBERS} members and invited peers are the limit`)
+}
+
+/** Peers send a configuration to each other as a whole, so it must fit their messages. */
+function checkSize(config: ReplicatedConfig): void {
+  const { length } = encode(clusterConfig, config)
+  if (length <= MAX_CONFIGURATION_BYTES) return
+  throw refused(`a configuration of ${length} bytes`, `${MAX_CONFIGURATION_BYTES} bytes are the limit`)
 }
 
 function sorted(members: readonly ConfigMember[]): ConfigMember[] {
