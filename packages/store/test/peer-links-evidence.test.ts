@@ -4,7 +4,18 @@ import { FakeNet, settle } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { decodeMemory } from '../src/peer/identity.js'
 import { LinkedPeer, folderOf, founded } from './support/linked-peer.js'
-import { clock, start, started, stop, stopAll, pair, exchange, usePeers } from './support/linked-peers.js'
+import {
+  clock,
+  exchange,
+  memberConfig,
+  pair,
+  start,
+  startJoined,
+  started,
+  stop,
+  stopAll,
+  usePeers
+} from './support/linked-peers.js'
 
 usePeers()
 
@@ -82,23 +93,23 @@ describe('evidence on links', () => {
   })
 })
 
+const IDS = ['a', 'b', 'c']
+
+/** a leads, and b has acknowledged entry 100. Then b ends. */
+async function acknowledged(net: FakeNet): Promise<{ a: LinkedPeer; b: LinkedPeer; c: LinkedPeer }> {
+  const a = await start(net, 'a', IDS)
+  const c = await start(net, 'c', IDS)
+  const b = await start(net, 'b', IDS)
+  b.log = { term: 3, lastTerm: 3, lastIndex: 120 }
+  await clock.advance(200)
+  a.acknowledged = [{ member: 'b', term: 3, index: 100 }]
+  await clock.advance(3000)
+  stop(b)
+  a.acknowledged = []
+  return { a, b, c }
+}
+
 describe('a peer that went backward', () => {
-  const ids = ['a', 'b', 'c']
-
-  /** a leads, and b has acknowledged entry 100. Then b ends. */
-  async function acknowledged(net: FakeNet): Promise<{ a: LinkedPeer; b: LinkedPeer; c: LinkedPeer }> {
-    const a = await start(net, 'a', ids)
-    const c = await start(net, 'c', ids)
-    const b = await start(net, 'b', ids)
-    b.log = { term: 3, lastTerm: 3, lastIndex: 120 }
-    await clock.advance(200)
-    a.acknowledged = [{ member: 'b', term: 3, index: 100 }]
-    await clock.advance(3000)
-    stop(b)
-    a.acknowledged = []
-    return { a, b, c }
-  }
-
   it('a peer that went backward is refused in both directions, and both ends log it and show it in the status', async () => {
     const net = new FakeNet()
     const { a, b } = await acknowledged(net)
@@ -122,7 +133,7 @@ describe('a peer that went backward', () => {
       const net = new FakeNet()
       const { a, b, c } = await acknowledged(net)
       a.log = c.log = { term: 3, lastTerm: 3, lastIndex: 100 }
-      const old = folder === undefined ? b : new LinkedPeer('b', { net, clock, config: founded(ids), folder })
+      const old = folder === undefined ? b : new LinkedPeer('b', { net, clock, config: founded(IDS), folder })
       old.log = { term: 2, lastTerm: 2, lastIndex: 50 }
       await started(old)
       await clock.advance(10_000)
@@ -165,8 +176,8 @@ describe('a peer that went backward', () => {
   it('the others detect a former leader that went backward, because a leader announces the end of its own log', async () => {
     const net = new FakeNet()
     const folder = folderOf('folder of a')
-    const a = await start(net, 'a', ids, { folder })
-    const others = [await start(net, 'b', ids), await start(net, 'c', ids)] as const
+    const a = await start(net, 'a', IDS, { folder })
+    const others = [await start(net, 'b', IDS), await start(net, 'c', IDS)] as const
     await clock.advance(200)
     const copy = folder.copy()
     a.log = a.settled = { term: 3, lastTerm: 3, lastIndex: 1000 }
@@ -177,7 +188,7 @@ describe('a peer that went backward', () => {
       expect(remembered).toMatchObject({ lastTerm: 3, lastIndex: 1000 })
     }
     stop(a)
-    const old = new LinkedPeer('a', { net, clock, config: founded(ids), folder: copy })
+    const old = new LinkedPeer('a', { net, clock, config: founded(IDS), folder: copy })
     old.log = { term: 3, lastTerm: 3, lastIndex: 50 }
     await started(old)
     await clock.advance(10_000)
@@ -188,14 +199,14 @@ describe('a peer that went backward', () => {
 
   it('a peer that went backward loses its link to a peer that accepted it when that peer learns of the evidence', async () => {
     const net = new FakeNet()
-    const a = await start(net, 'a', ids)
-    const b = await start(net, 'b', ids)
+    const a = await start(net, 'a', IDS)
+    const b = await start(net, 'b', IDS)
     await clock.advance(200)
     a.acknowledged = [{ member: 'b', term: 3, index: 100 }]
     await clock.advance(3000)
     a.acknowledged = []
     stopAll()
-    const ignorant = await start(net, 'c', ids)
+    const ignorant = await start(net, 'c', IDS)
     b.log = { term: 3, lastTerm: 3, lastIndex: 50 }
     await started(b)
     await clock.advance(2000)
@@ -212,7 +223,7 @@ describe('a peer that went backward', () => {
   it('an empty folder under the key of a former folder is refused', async () => {
     const net = new FakeNet()
     const { a } = await acknowledged(net)
-    const b = await start(net, 'b', ids, { folder: folderOf('another folder', false) })
+    const b = await start(net, 'b', IDS, { folder: folderOf('another folder', false) })
     await clock.advance(10_000)
     await exchange(a, b)
     expect([a.received, b.received]).toEqual([[], []])
@@ -261,5 +272,45 @@ describe('a peer that went backward', () => {
       expect.stringMatching(`at boot 2, but was at boot 3 before: .*${remedy}$`),
       expect.stringMatching(`another process has used boot 3 of its data directory: .*${remedy}$`)
     ])
+  })
+})
+
+describe('evidence about members', () => {
+  it('what a former directory acknowledged does not count against the one with which the peer joined', async () => {
+    const net = new FakeNet()
+    const { a } = await acknowledged(net)
+    const config = memberConfig(IDS, 'a', 'b', 'b/2b', 'c')
+    a.links.configure(config)
+    const b = await startJoined(net, '2b', IDS, config)
+    b.log = { term: 0, lastTerm: 0, lastIndex: 0 }
+    await clock.advance(5000)
+    a.send('b/2b')
+    await settle()
+    expect(b.received).toEqual(['0 a heartbeat'])
+    const about = (id: string) => a.identity.evidence.sightings().find(({ member }) => member === id)
+    expect(about('b')).toMatchObject({ lastIndex: 100 })
+    expect(about('b/2b')).toMatchObject({ incarnation: '2b', lastIndex: 0 })
+  })
+
+  it('a peer passes on what it remembers of each directory of a peer, and its own sighting names its member id', async () => {
+    const net = new FakeNet()
+    const config = memberConfig(IDS, 'a', 'b', 'b/2b', 'c')
+    const a = await start(net, 'a', IDS)
+    a.links.configure(config)
+    const b = await startJoined(net, '2b', IDS, config)
+    b.settled = { term: 1, lastTerm: 1, lastIndex: 1 }
+    await clock.advance(1000)
+    a.acknowledged = [{ member: 'b/2b', term: 1, index: 1 }]
+    await clock.advance(2000)
+    stop(b)
+    const c = await start(net, 'c', IDS)
+    c.links.configure(config)
+    await clock.advance(2000)
+    expect(c.identity.evidence.sightings()).toContainEqual(
+      expect.objectContaining({ member: 'b/2b', incarnation: '2b', lastIndex: 1 })
+    )
+    expect(b.identity.sightings()[0]).toMatchObject({ member: 'b/2b' })
+    // What a peer hears of its own member does not count as evidence about another one.
+    expect(b.identity.evidence.sightings().map(({ member }) => member)).not.toContain('b/2b')
   })
 })

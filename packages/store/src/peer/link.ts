@@ -60,6 +60,8 @@ export class Link {
   life: RaftIntroduction | undefined
   /** The member that the remote is, while the stream is open. */
   member: string | undefined
+  /** The newest revision of the configuration that the remote is known to have, while the stream is open. */
+  knownRevision = 0
   /** The stream while it is in the handshake. */
   private opening: FrameStream | undefined
   /** The open stream. */
@@ -188,6 +190,7 @@ export class Link {
     this.stream = stream
     this.life = introduction
     this.member = memberOf(introduction)
+    this.knownRevision = introduction.revision
     this.openedAtMs = this.init.clock.now()
     if (this.lastFailure !== undefined) {
       const downMs = Math.round(this.openedAtMs - this.downSinceMs)

@@ -157,9 +157,10 @@ class Links implements PeerLinks {
     for (const link of this.links.values()) this.tellConfiguration(link)
   }
 
-  /** Sends the configuration to a remote whose hello named an older one, and which may not know the leader by now. */
+  /** Sends the configuration to a remote that may have an older one, and so may not know the leader by now. */
   private tellConfiguration(link: Link): void {
-    if (this.config === undefined || link.life === undefined || link.life.revision >= this.config.revision) return
+    if (this.config === undefined || !link.isOpen || link.knownRevision >= this.config.revision) return
+    link.knownRevision = this.config.revision
     link.tell({ type: 'raftConfiguration', config: encodeCluster(this.config) })
   }
 
@@ -373,7 +374,7 @@ class Links implements PeerLinks {
         this.addresses.heard(message.members)
         return this.exchange.save()
       case 'raftConfiguration':
-        return this.heardConfiguration(message.config)
+        return this.heardConfiguration(remote, message.config)
       case 'raftRefused':
         this.refusals.refusedBy(remote, message)
         return stream.close()
@@ -382,8 +383,10 @@ class Links implements PeerLinks {
     }
   }
 
-  private heardConfiguration(bytes: Uint8Array): void {
+  private heardConfiguration(remote: string, bytes: Uint8Array): void {
     const config = decode(clusterConfig, bytes)
+    const link = this.links.get(remote)
+    if (link !== undefined) link.knownRevision = Math.max(link.knownRevision, config.revision)
     if (config.revision > (this.config?.revision ?? 0)) this.init.heardConfiguration(config)
   }
 
