@@ -1,7 +1,7 @@
 /**
  * `pnpm endurance`: a store that is much written to. Checks the bounds of docs/storage.md on real processes: the memory
  * of peers, the speed of writers while a new peer catches up by a snapshot, the sizes of log and pages, and the time of
- * a restart. Prints one JSON object per line.
+ * a restart. And a leader must keep the lead under load. Prints one JSON object per line.
  */
 import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,11 +11,12 @@ import { runCommand, UsageError } from './command.js'
 import { speed } from './overwrite.js'
 import { endAll, startCluster, startWorker, type Cluster } from './processes.js'
 
-const USAGE = `usage: pnpm endurance [--store MIB] [--live MIB] [--written MIB]
+const USAGE = `usage: pnpm endurance [--store MIB] [--live MIB] [--written MIB] [--steady S]
 
   --store MIB     size of the store to which a new peer is added, default 2048
   --live MIB      size of the file that is overwritten, default 400
-  --written MIB   bytes to write to it, default 4096`
+  --written MIB   bytes to write to it, default 4096
+  --steady S      seconds of the load of pnpm bench's row sequential-flush, default 300`
 
 const MIB = 2 ** 20
 const SEGMENT_BYTES = 16 * MIB
@@ -28,6 +29,7 @@ interface Options {
   readonly storeBytes: number
   readonly liveBytes: number
   readonly writtenBytes: number
+  readonly steadySeconds: number
 }
 
 interface Row {
@@ -112,6 +114,27 @@ async function overwriteMuch(cluster: Cluster, liveBytes: number, writtenBytes: 
   return results
 }
 
+/** The leader keeps the lead under load. */
+async function keepLeader(cluster: Cluster, seconds: number): Promise<boolean[]> {
+  const { addresses: peers } = cluster
+  const bare = await startWorker().run('serve', undefined)
+  const worker = startWorker()
+  await worker.run('connect', { peers, bare })
+  const before = await cluster.term()
+  const endMs = performance.now() + seconds * 1_000
+  const flush = {
+    peers,
+    path: '/flushed',
+    direction: 'flush',
+    bytes: 32 * MIB,
+    rangeBytes: 2 * MIB,
+    rounds: 1
+  } as const
+  while (performance.now() < endMs) await worker.run('bulk', flush)
+  const terms = (await cluster.term()) - before
+  return [report({ row: `terms begun in ${seconds} s of sequential-flush`, unit: '', value: terms, atMost: 0 })]
+}
+
 function bytesIn(folder: string): number {
   const sizeOf = (name: string): number => statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0
   return readdirSync(folder).reduce((sum, name) => sum + sizeOf(name), 0)
@@ -150,6 +173,7 @@ async function run(options: Options, folder: string): Promise<number> {
   rmSync(join(folder, 'large'), { recursive: true, force: true })
   const small = await startCluster(join(folder, 'small'), true)
   results.push(...(await overwriteMuch(small, options.liveBytes, options.writtenBytes)))
+  results.push(...(await keepLeader(small, options.steadySeconds)))
   return results.every(Boolean) ? 0 : 1
 }
 
@@ -159,13 +183,21 @@ function read(args: string[]): Options {
     options: {
       store: { type: 'string', default: '2048' },
       live: { type: 'string', default: '400' },
-      written: { type: 'string', default: '4096' }
+      written: { type: 'string', default: '4096' },
+      steady: { type: 'string', default: '300' }
     }
   })
-  const sizes = [values.store, values.live, values.written].map(Number)
-  if (!sizes.every((each) => Number.isInteger(each) && each > 0)) throw new UsageError(USAGE)
-  const [storeBytes = 0, liveBytes = 0, writtenBytes = 0] = sizes.map((each) => each * MIB)
-  return { storeBytes, liveBytes, writtenBytes }
+  const numberOf = (name: keyof typeof values): number => {
+    const value = Number(values[name])
+    if (!Number.isInteger(value) || value < 1) throw new UsageError(USAGE)
+    return value
+  }
+  return {
+    storeBytes: numberOf('store') * MIB,
+    liveBytes: numberOf('live') * MIB,
+    writtenBytes: numberOf('written') * MIB,
+    steadySeconds: numberOf('steady')
+  }
 }
 
 await runCommand({ name: 'endurance', usage: USAGE, read, run })

@@ -24,6 +24,8 @@ export interface Cluster {
   readonly addresses: readonly string[]
   /** The peers that belong to the cluster now. */
   members(): readonly { readonly name: string; readonly pid: number; readonly dataDir: string }[]
+  /** The newest term that a peer tells. A change of the leader begins a term. */
+  term(): Promise<number>
   put(local: string, path: string): Promise<void>
   /** The leader's stages. */
   stages(): Promise<readonly StageCounts[]>
@@ -61,6 +63,7 @@ interface Peer {
 interface Status {
   readonly id: string
   readonly role?: string
+  readonly term?: number
   readonly store?: { readonly firstIndex: number }
   readonly stages: readonly StageCounts[]
 }
@@ -102,6 +105,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   return {
     addresses,
     members: () => members.map(({ pid, dataDir }) => ({ name: basename(dataDir), pid, dataDir })),
+    term: async () => Math.max(0, ...(await statuses()).map(({ term = 0 }) => term)),
     async put(local, path) {
       await quire('put', local, path)
     },
