@@ -7,6 +7,7 @@ import { loadPrivateKey } from '@quire/net'
 import { createProbe, type Probe } from '../../packages/cli/src/probe.js'
 import { keygen, quire, startQuire, type Finished, type Running } from '../../packages/cli/test/support/quire.js'
 import { startCluster, until, type PeerProcess, type TestCluster } from './support/cluster.js'
+import { keepWriting, readCounter } from './support/counter.js'
 
 const undo: (() => PromiseLike<unknown>)[] = []
 
@@ -107,34 +108,6 @@ async function freePort(): Promise<number> {
       server.close(() => resolve(port))
     })
   })
-}
-
-/** Writes and flushes one number after the other until it is stopped. */
-async function keepWriting(cluster: TestCluster): Promise<{ stop(): Promise<number> }> {
-  const client = await cluster.client()
-  const file = await client.open('/counter', { create: true, size: 4096 })
-  let last = 0
-  let isStopped = false
-  const writing = (async (): Promise<void> => {
-    while (!isStopped) {
-      await file.write(0, new TextEncoder().encode(String(last + 1).padStart(12)))
-      await file.sync()
-      last++
-    }
-  })()
-  return {
-    stop: async () => {
-      isStopped = true
-      await writing
-      return last
-    }
-  }
-}
-
-async function readCounter(cluster: TestCluster, peers: readonly string[]): Promise<number> {
-  const client = await cluster.client({ peers: [...peers] })
-  const file = await client.open('/counter')
-  return Number(new TextDecoder().decode(await file.read(0, 12)))
 }
 
 describe('members of a cluster', () => {
