@@ -43,7 +43,7 @@ export class EtcdCluster {
     const leader = await this.findLeader()
     leader.process.kill('SIGKILL')
     return async () => {
-      await once(leader.process, 'exit').catch(() => {})
+      await ended(leader.process)
       const initial = this.members.map(({ name, peer }) => `${name}=${peer}`).join(',')
       leader.process = run(this.folder, leader, initial)
       while ((await statusOf(leader)) === undefined) await new Promise((resolve) => setTimeout(resolve, 50))
@@ -67,9 +67,8 @@ export class EtcdCluster {
 
   async close(): Promise<void> {
     for (const { process: child } of this.members) {
-      if (child.exitCode !== null || child.signalCode !== null) continue
       child.kill('SIGKILL')
-      await once(child, 'exit')
+      await ended(child)
     }
   }
 
@@ -82,6 +81,11 @@ export class EtcdCluster {
       await new Promise((resolve) => setTimeout(resolve, 50))
     }
   }
+}
+
+/** Resolves when the process has ended, also if it did so before. */
+async function ended(child: ChildProcess): Promise<void> {
+  if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
 }
 
 interface EtcdStatus {
