@@ -15,3 +15,6 @@ export const ALLOWED_BY_BREAKS: ReadonlySet<string> = new Set([...ALLOWED_WITHOU
 
 /** Other nodes crash, networks break, and a wait may exceed its time. */
 export const ALLOWED_BY_FAULTS: ReadonlySet<string> = new Set([...ALLOWED_BY_BREAKS, 'UnavailableError', 'BusyError'])
+
+/** A client may be denied. */
+export const ALLOWED_BY_DENIALS: ReadonlySet<string> = new Set([...ALLOWED_BY_FAULTS, 'NotAuthorizedError'])

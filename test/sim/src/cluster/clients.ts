@@ -16,6 +16,9 @@ import type { ListingInvariants } from './listing-invariants.js'
 import { PrivateUnmaps } from './private-unmaps.js'
 import type { UnnamedFiles } from './unnamed-files.js'
 
+/** A client that is denied asks again after this time. */
+const DENIED_MS = 300
+
 /** The state that the programs of one life share. */
 type Shared = Pick<ProgramInit, 'locks' | 'unmaps'>
 
@@ -159,9 +162,14 @@ export class SimClient implements ViewedClient {
         if (!process.alive) return
         const { name } = error as Error
         const { allowedErrors } = this.world.settings
-        if (name !== 'UnavailableError' || !allowedErrors.has(name)) return this.world.onError(this, error as Error)
-        this.world.coverage.add('clients that found nobody in time')
-        this.connect(process, open, random)
+        const isLasting = name !== 'UnavailableError' && name !== 'NotAuthorizedError'
+        if (isLasting || !allowedErrors.has(name)) return this.world.onError(this, error as Error)
+        if (name === 'UnavailableError') {
+          this.world.coverage.add('clients that found nobody in time')
+          return this.connect(process, open, random)
+        }
+        // An admin may let the client in again.
+        process.after('timer', DENIED_MS, `${this.name} tries again`, () => this.connect(process, open, random))
       }
     )
   }

@@ -1,4 +1,11 @@
-import { PROTOCOL_RAFT, decodeFrame, raftMessage, type RaftIntroduction, type RaftStreamMessage } from '@quire/protocol'
+import {
+  PROTOCOL_RAFT,
+  decodeFrame,
+  raftMessage,
+  type RaftIntroduction,
+  type RaftSighting,
+  type RaftStreamMessage
+} from '@quire/protocol'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
@@ -30,6 +37,8 @@ const WINDOW_MS = 1800
 const HANDSHAKE_MS = 1200
 /** Round trips of the link that extend the window. */
 const ROUND_TRIPS = 6
+/** A hello is answered within this time, if no disk is slower than usual. */
+const ANSWER_MS = 1000
 const HELLO_TAG = 1
 const WELCOME_TAG = 3
 const SEEN_TAG = 4
@@ -42,8 +51,8 @@ const SEEN_TAG = 4
  */
 export class EvidenceInvariants {
   private readonly appliedEntries = new Map<SimPeer, { readonly life: number; readonly entries: AppliedEntry[] }>()
-  /** The last hello on each link. */
-  private readonly hellos = new Map<string, RaftIntroduction>()
+  /** The hellos on each link that may still be answered. A twin sends its own beside those of its peer. */
+  private readonly hellos = new Map<string, { readonly atMs: number; readonly hello: RaftIntroduction }[]>()
 
   /** A peer does not repeat what it has told, and real streams lose nothing. */
   private readonly isLossy: boolean
@@ -82,7 +91,7 @@ export class EvidenceInvariants {
     const windowMs = WINDOW_MS + ROUND_TRIPS * roundTripMs
     const since = scheduler.now - windowMs
     const settled = this.appliedEntries.get(about)
-    if (!knows(peer, about) || !knows(about, peer)) return
+    if (!lists(peer, about.member) || !lists(about, peer.member)) return
     const must = settled?.entries.findLast(({ atMs }) => atMs <= since)
     if (must === undefined || settled?.life !== about.life) return
     if (![peer, about].every((each) => runsSince(each, since))) return
@@ -97,7 +106,11 @@ export class EvidenceInvariants {
 
   delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
     const message = linkMessageIn(protocol, frame, HELLO_TAG)
-    if (message?.type === 'raftHello') this.hellos.set(`${from}>${to}`, message)
+    if (message?.type !== 'raftHello') return
+    const link = `${from}>${to}`
+    const { now } = this.init.scheduler
+    const lately = (this.hellos.get(link) ?? []).filter(({ atMs }) => atMs > now - ANSWER_MS)
+    this.hellos.set(link, [...lately, { atMs: now, hello: message }])
   }
 
   sent(from: string, to: string, protocol: string, frame: Uint8Array): void {
@@ -122,23 +135,32 @@ export class EvidenceInvariants {
   }
 
   /**
-   * The answer to a hello leaves only when the hello's facts are durable: after a crash the peer must still know them.
+   * Only members are welcome. The answer to a hello leaves only when the hello's facts are durable: after a crash the
+   * peer must still know them.
    */
   private checkAnswer(from: string, to: string, protocol: string, frame: Uint8Array): void {
     if (linkMessageIn(protocol, frame, WELCOME_TAG) === undefined) return
-    const hello = this.hellos.get(`${to}>${from}`)
-    if (hello === undefined) return
-    const remembered = this.init.peers
-      .find(({ id }) => id === from)
-      ?.remembered(memberIdOf(to, hello.joined ? hello.incarnation : ''))
-    if (remembered?.incarnation === hello.incarnation && remembered.boot >= hello.boot) return
-    const facts = `boot ${hello.boot} of ${hello.incarnation}; remembered: boot ${remembered?.boot}`
-    throw new Violation('evidence is durable before the answer', facts)
+    const peer = this.init.peers.find(({ id }) => id === from)!
+    const hellos = (this.hellos.get(`${to}>${from}`) ?? []).map(({ hello }) => hello)
+    if (hellos.length === 0) return
+    const members = hellos.map((hello) => memberIdOf(to, hello.joined ? hello.incarnation : ''))
+    if (!members.some((member) => lists(peer, member))) {
+      throw new Violation('only members are welcome', `${peer.name} welcomes ${members.join(' or ')}`)
+    }
+    const shortfalls = hellos.map((hello, i) => shortfall(peer.remembered(members[i]!), hello))
+    if (shortfalls.includes(undefined)) return
+    throw new Violation('evidence is durable before the answer', shortfalls.join('; '))
   }
 }
 
-/** The configuration that a peer has applied lists another one as a member. */
-function knows({ core }: SimPeer, { member }: SimPeer): boolean {
+/** What a peer does not remember of a hello; undefined if it remembers all. */
+function shortfall(remembered: RaftSighting | undefined, hello: RaftIntroduction): string | undefined {
+  if (remembered?.incarnation === hello.incarnation && remembered.boot >= hello.boot) return undefined
+  return `boot ${hello.boot} of ${hello.incarnation}; remembered: boot ${remembered?.boot}`
+}
+
+/** The newest configuration that a peer knows lists the member. */
+function lists({ core }: SimPeer, member: string | undefined): boolean {
   return core?.config.members.some(({ peerId, incarnation }) => memberIdOf(peerId, incarnation) === member) === true
 }
 

@@ -4,14 +4,12 @@ import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { CLIENT_IDS } from './ids.js'
 import { MEMBERSHIP_KINDS, type MembershipKind, type Operator } from './operator.js'
-import type { EvidenceInvariants } from './evidence-invariants.js'
 import type { SimNetwork } from './network.js'
-import { OldFolders } from './old-folders.js'
+import type { OldFolders } from './old-folders.js'
 import { SnapshotFaults } from './snapshot-faults.js'
 import type { SimPeer } from './peers.js'
 import type { Stream } from './stream.js'
 import type { Scheduler } from '../scheduler.js'
-import type { Violation } from '../violation.js'
 
 /** Every kind, and how common it is. */
 export const FAULT_WEIGHTS = {
@@ -66,11 +64,10 @@ interface FaultInit {
   readonly network: SimNetwork
   readonly peers: readonly SimPeer[]
   readonly clients: readonly SimClient[]
-  readonly evidence: EvidenceInvariants
   readonly settings: FaultSettings
+  readonly oldFolders: OldFolders
   /** Changes the members of the cluster. */
   readonly operator: Operator
-  readonly onViolation: (error: Violation) => void
 }
 
 /**
@@ -80,14 +77,12 @@ interface FaultInit {
  */
 export class Faults {
   private stopped = false
-  private readonly oldFolders: OldFolders
   private readonly snapshots: SnapshotFaults
 
   constructor(private readonly init: FaultInit) {
-    const { scheduler, coverage, peers, evidence, onViolation } = init
+    const { scheduler, coverage, peers } = init
     const restart = (peer: SimPeer, ms: number): void => this.restart(peer, ms)
     const leader = (): SimPeer | undefined => this.leader()
-    this.oldFolders = new OldFolders({ scheduler, coverage, peers, evidence, restart, leader, onViolation })
     this.snapshots = new SnapshotFaults({ scheduler, coverage, peers, restart, leader })
   }
 
@@ -99,7 +94,7 @@ export class Faults {
   /** Ends every fault, and injects no new one. */
   stop(): void {
     this.stopped = true
-    this.oldFolders.stop()
+    this.init.oldFolders.stop()
     this.snapshots.stop()
     const { network, peers, clients } = this.init
     network.heal()
@@ -184,7 +179,7 @@ export class Faults {
         return
       }
       case 'oldFolder':
-        return this.oldFolders.begin(random.pick(peers), random)
+        return this.init.oldFolders.begin(random.pick(peers), random)
       case 'crashReceiver':
       case 'crashSender':
       case 'fillReceiver':

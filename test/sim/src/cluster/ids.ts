@@ -21,10 +21,11 @@ export const CLIENT_IDS = [
   '12D3KooWRawPbxPtP1eZaJpumGnyWX2DcUyd3RQnydr3eAto4Az7'
 ] as const
 
-/** The admin that the cluster is founded with, and one that may become an admin. */
+/** The admin that the cluster is founded with, one that may become an admin, and one that never does. */
 export const ADMIN_IDS = [
   '12D3KooWPY1k4JvzbE5LQgJb59VHeLhYQKnAMgaRsdwK8zz9Rwoj',
-  '12D3KooWFe3eyhJ9USieUTBE8ejZ48YCNfrBojo6n5ZXatuQHjJs'
+  '12D3KooWFe3eyhJ9USieUTBE8ejZ48YCNfrBojo6n5ZXatuQHjJs',
+  '12D3KooWLLVHmRphGMVGLx2uQhrVAeeumeoXHYiVRTstys9kXRqQ'
 ] as const
 
 const ALL_PEERS: readonly string[] = [...PEER_IDS, ...SPARE_IDS]

@@ -3,10 +3,11 @@ import { clusterConfig, type ReplicatedConfig } from '@quire/store/internal'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
-import { memberIdOf, peerIdIn } from './ids.js'
+import { peerIdIn } from './ids.js'
 import type { LostFolders } from './lost-folders.js'
 import type { SimPeer } from './peers.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
+import { idOf } from './settlement.js'
 
 interface MembershipInvariantsInit {
   readonly scheduler: Scheduler
@@ -36,6 +37,7 @@ const NOTICE_MS = 2500
 export class MembershipInvariants {
   private readonly committed: Committed[] = []
   private readonly leading = new Map<SimPeer, Leading>()
+  private readonly known = new Map<SimPeer, { readonly life: number; readonly revision: number }>()
   /** When each entry was first known to be committed. */
   private readonly committedAt: { readonly atMs: number; readonly index: number }[] = []
 
@@ -47,7 +49,21 @@ export class MembershipInvariants {
     if (commitIndex !== this.committedAt.at(-1)?.index)
       this.committedAt.push({ atMs: scheduler.now, index: commitIndex })
     for (const { configuration } of raft.configurations.slice(this.committed.length)) this.changed(configuration)
-    for (const peer of this.init.peers) this.checkLeader(peer)
+    for (const peer of this.init.peers) {
+      this.checkLeader(peer)
+      this.checkKnown(peer)
+    }
+  }
+
+  /** The configuration that a process follows never goes back. */
+  private checkKnown(peer: SimPeer): void {
+    const revision = peer.core?.config.revision
+    if (revision === undefined) return
+    const last = this.known.get(peer)
+    if (last?.life === peer.life && revision < last.revision) {
+      throw new Violation('a configuration never goes back', `${peer.name}: ${last.revision} -> ${revision}`)
+    }
+    this.known.set(peer, { life: peer.life, revision })
   }
 
   // ---- what is committed
@@ -60,6 +76,7 @@ export class MembershipInvariants {
     if (before === undefined) return
     this.checkRevision(before, next)
     this.checkJoins(before, next)
+    this.checkReplacement(before, next)
     this.count(before, next)
   }
 
@@ -95,6 +112,16 @@ export class MembershipInvariants {
       const isBack = known.some((each) => peerIdIn(each) === member.peerId && this.init.folders.has(each))
       if (!isInvited && !isBack) throw new Violation('only invited peers join', id)
     }
+  }
+
+  /** A replacement is one change, so the number of voters stays. */
+  private checkReplacement(before: Committed, { raft, cluster }: Committed): void {
+    const { what } = cluster.change
+    if (!/ replaces /.test(what) || raft.voters.length >= before.raft.voters.length) return
+    // An admin had promoted the new member already.
+    const [by = ''] = what.split(' replaces ')
+    if (before.raft.voters.includes(by)) return
+    throw new Violation('a replacement keeps the number of voters', what)
   }
 
   private count({ raft: before }: Committed, { raft }: Committed): void {
@@ -214,8 +241,4 @@ function isInForce(change: AdminChange, { raft, cluster }: Committed): boolean {
 
 function isNamed(member: string, named: string): boolean {
   return member === named || peerIdIn(member) === named
-}
-
-function idOf({ peerId, incarnation }: ReplicatedConfig['members'][number]): string {
-  return memberIdOf(peerId, incarnation)
 }

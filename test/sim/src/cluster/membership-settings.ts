@@ -1,5 +1,6 @@
 /** The settings of the mix in which the members of the cluster change. */
 import type { RandomSource } from '@quire/testing'
+import { ALLOWED_BY_DENIALS } from './allowed-errors.js'
 import { ADMIN_IDS } from './ids.js'
 import type { Settings } from './settings-types.js'
 
@@ -12,7 +13,13 @@ const MEMBERSHIP: Partial<Settings['faults']['weights']> = {
   replacePeer: 1,
   moveLeader: 0.5,
   changeRoundTrip: 0.3,
+  removeBesideDown: 0.5,
   nonsense: 0.5,
+  oldFolder: 0.4,
+  formerFolder: 1,
+  twinFolder: 0.5,
+  denyClient: 0.7,
+  changeAdmins: 0.3,
   crashPeer: 0.7,
   crashLeader: 0.7,
   stopPeer: 0.5,
@@ -44,7 +51,7 @@ export function withMembership(drawn: Settings, random: RandomSource): Settings 
     clients: 2,
     faultyMs: random.between(12_000, 20_000),
     peer: { ...peer, admins: [ADMIN_IDS[0]] },
-    client: { ...client, programs: 1, pauseMs: 30 },
+    client: { ...client, programs: 1, pauseMs: 30, allowedErrors: ALLOWED_BY_DENIALS },
     faults: { ...faults, everyMs: 250, areClientsOnly: false, weights: { ...none, ...MEMBERSHIP } }
   }
 }

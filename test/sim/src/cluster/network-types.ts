@@ -52,11 +52,13 @@ export interface Host {
   isUp: boolean
 }
 
+type Sent = (from: string, to: string, protocol: string, frame: Uint8Array, process: SimProcess) => void
+
 /** The part of the network that streams use. */
 export interface StreamNetwork {
   readonly init: NetworkInit
   readonly isFaulty: boolean
-  readonly onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  readonly onSend: Sent | undefined
   readonly onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   readonly onHandlerError: (error: Error) => void
   isBlocked(from: string, to: string): boolean

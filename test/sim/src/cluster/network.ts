@@ -35,7 +35,7 @@ export class SimNetwork implements StreamNetwork {
   /** Sees every frame when it arrives, before its receiver does. */
   onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   /** Sees every frame that a process sends. */
-  onSend: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
+  onSend: StreamNetwork['onSend']
   /** A control frame waits this long for earlier frames on its line. */
   onControlWait: (from: string, to: string, ms: number) => void = () => {}
   /** A handler threw. A real stream would be aborted, and the error logged. */

@@ -14,9 +14,16 @@ interface OldFoldersInit {
   readonly coverage: Coverage
   readonly peers: readonly SimPeer[]
   readonly evidence: EvidenceInvariants
-  readonly restart: (peer: SimPeer, ms: number) => void
   readonly leader: () => SimPeer | undefined
+  /** Makes a peer with the same key on another machine. */
+  readonly twinOf: (peerId: string) => SimPeer
   readonly onViolation: (error: Violation) => void
+}
+
+interface Plan {
+  readonly runMs: number
+  readonly isBeside: boolean
+  readonly random: RandomSource
 }
 
 /**
@@ -27,32 +34,37 @@ interface OldFoldersInit {
  */
 export class OldFolders {
   private stopped = false
+  /** Copies that run beside their peers. */
+  private readonly twins = new Set<SimPeer>()
 
   constructor(private readonly init: OldFoldersInit) {}
 
   /**
    * Copies the folder while the peer is down. Later it starts the peer on the copy, and after that on the newest folder
-   * again.
+   * again. Or it starts the copy on another machine, beside the peer.
    */
-  begin(peer: SimPeer, random: RandomSource): void {
+  begin(peer: SimPeer, random: RandomSource, isBeside = false): void {
     if (peer.process === undefined || peer.member === undefined || peer.isOnOldFolder) return
-    const { scheduler, restart } = this.init
+    const { scheduler } = this.init
     peer.crash(random.is(0.5))
     // Only a founding voter makes a folder without asking others.
     const isEmpty = random.is(0.3) && peer.member === peer.id
     const copy = isEmpty ? peer.emptyFolder() : peer.copyFolder()
-    restart(peer, random.exponential(300))
+    scheduler.after(random.exponential(300), 'restart', () => {
+      if (peer.process === undefined && peer.isInstalled) peer.start()
+    })
     // Soon, so that the log has hardly moved, and only the boot tells.
     const waitMs = random.is(0.25) ? random.between(200, 800) : random.between(1500, 4000)
     if (random.is(0.5)) this.makeLeader(peer, random.between(300, 1000))
     const runMs = random.between(1000, 2500)
-    scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, runMs, random))
+    scheduler.after(waitMs, 'an older folder is put back', () => this.putBack(peer, copy, { runMs, isBeside, random }))
   }
 
   /** Puts every peer back on its newest folder. */
   stop(): void {
     this.stopped = true
     for (const peer of this.init.peers) this.takeAway(peer)
+    for (const twin of this.twins) this.endTwin(twin)
   }
 
   /** Makes the peer lead. Nobody hears a leader acknowledge anything. */
@@ -60,12 +72,12 @@ export class OldFolders {
     const { scheduler, leader } = this.init
     scheduler.after(ms, 'the peer of an older folder is to lead', () => {
       leader()
-        ?.core?.root.node?.transferLeadership(peer.id)
+        ?.core?.root.node?.transferLeadership(peer.member)
         .catch(() => {})
     })
   }
 
-  private putBack(peer: SimPeer, copy: Folder, runMs: number, random: RandomSource): void {
+  private putBack(peer: SimPeer, copy: Folder, { runMs, isBeside, random }: Plan): void {
     const { scheduler, coverage } = this.init
     if (this.stopped || peer.process === undefined || peer.isOnOldFolder) return
     // Its machine may have another folder by now.
@@ -75,6 +87,7 @@ export class OldFolders {
     const member = memberIdOf(peer.id, incarnationOf(copy))
     const areAhead = others.every((other) => remembersMore(other.remembered(member), copy))
     if (!areAhead && !others.every((other) => remembersBoot(other.remembered(member), copy))) return
+    if (isBeside) return this.runBeside(peer, copy, runMs)
     if (!areAhead) coverage.add('older folders that only the boot tells')
     if (peer.core?.root.node?.status().role === 'leader') coverage.add('older folders of leaders')
     peer.crash(false)
@@ -90,6 +103,21 @@ export class OldFolders {
     scheduler.after(runMs, 'the newest folder is put back', () => this.takeAway(peer))
   }
 
+  private runBeside(peer: SimPeer, copy: Folder, runMs: number): void {
+    const { scheduler, coverage, twinOf } = this.init
+    const twin = twinOf(peer.id)
+    this.twins.add(twin)
+    twin.startAsTwin(copy)
+    coverage.add('twins started')
+    scheduler.after(runMs, 'the twin of a peer ends', () => this.endTwin(twin))
+  }
+
+  private endTwin(twin: SimPeer): void {
+    if (!this.twins.delete(twin)) return
+    this.check(twin)
+    twin.crash(false)
+  }
+
   private takeAway(peer: SimPeer): void {
     if (!peer.isOnOldFolder) return
     this.check(peer)
@@ -97,24 +125,20 @@ export class OldFolders {
     peer.startOnNewest()
   }
 
-  /** The folder is unchanged: no message of Raft has arrived, and so nothing that it sent was answered. */
   private check(peer: SimPeer): void {
-    const { node } = peer.core?.root ?? {}
-    if (node === undefined) return
-    const { term, lastIndex, leader } = node.status()
-    const before = peer.oldFolderStart
-    if (term !== before.term || lastIndex !== before.lastIndex || leader !== undefined) {
-      const facts = `term ${before.term} -> ${term}, last entry ${before.lastIndex} -> ${lastIndex}, leader ${leader}`
-      this.init.onViolation(new Violation('a folder that went backward takes no part', `${peer.name}: ${facts}`))
+    if (peer.core === undefined) return
+    const change = peer.tookPart()
+    if (change !== undefined) {
+      this.init.onViolation(new Violation('a folder that went backward takes no part', change))
     }
     const refusing = this.others(peer).filter((other) =>
       other.core?.status().quarantined.some(({ peerId }) => peerId === peer.id)
     )
-    if (refusing.length > 0) this.init.coverage.add('older folders refused')
+    if (refusing.length > 0) this.init.coverage.add(peer.isOnOldFolder ? 'older folders refused' : 'twins refused')
   }
 
   private others(peer: SimPeer): SimPeer[] {
-    return this.init.peers.filter((each) => each !== peer && each.isInstalled)
+    return this.init.peers.filter(({ id, isInstalled }) => id !== peer.id && isInstalled)
   }
 }
 

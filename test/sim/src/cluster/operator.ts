@@ -1,13 +1,14 @@
-import { decode, type AdminChange, type Member } from '@quire/protocol'
-import type { RaftStatus } from '@quire/raft'
-import { clusterConfig, type ReplicatedConfig } from '@quire/store/internal'
+import type { AdminChange } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
 import { Violation } from '../violation.js'
-import { ADMIN_IDS, addressOf, memberIdOf, peerIdIn } from './ids.js'
+import { AccessOperator } from './access-operator.js'
+import { FormerFolders } from './former-folders.js'
+import { ADMIN_IDS, addressOf, peerIdIn } from './ids.js'
 import { LostFolders } from './lost-folders.js'
 import { MembershipInvariants } from './membership-invariants.js'
+import { MAX_VOTERS, Settlement, idOf, isReplacing, memberOf, type Seen } from './settlement.js'
 import type { SimPeer } from './peers.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
 import type { Outcome, SimAdmin } from './sim-admin.js'
@@ -21,7 +22,12 @@ export const MEMBERSHIP_KINDS = {
   replacePeer: 0,
   moveLeader: 0,
   changeRoundTrip: 0,
-  nonsense: 0
+  removeBesideDown: 0,
+  nonsense: 0,
+  formerFolder: 0,
+  twinFolder: 0,
+  denyClient: 0,
+  changeAdmins: 0
 } as const
 export type MembershipKind = keyof typeof MEMBERSHIP_KINDS
 
@@ -34,19 +40,23 @@ interface OperatorInit {
   /** An admin of the cluster, and somebody who is none. */
   readonly admin: SimAdmin
   readonly stranger: SimAdmin
+  /** An identity that is an admin for a while. */
+  readonly helper: SimAdmin
+  readonly clients: readonly { readonly id: string }[]
+  /** The time to live of sessions. */
+  readonly ttlMs: number
+  readonly twinOf: (peerId: string) => SimPeer
+  /** Runs a copy of a peer's folder beside the peer. */
+  readonly startTwin: (peer: SimPeer, random: RandomSource) => void
   /** The round trip that the cluster was founded with. */
   readonly roundTripMs: number
   readonly onError: (error: Error) => void
 }
 
-/** The cluster as its leader sees it. */
-interface Seen extends Pick<RaftStatus, 'voters' | 'learners' | 'outgoing'> {
-  readonly config: ReplicatedConfig
-}
-
 const MIN_VOTERS = 3
-const MAX_VOTERS = 5
 const LOOK_MS = 100
+/** Longer than a leader takes to notice that a peer is away. */
+const AWAY_MS = 4000
 /** Refusals with good reasons: others change the cluster, too, and peers are away. */
 const FAIR = new Set(['ChangeRefusedError', 'InvalidArgumentError'])
 
@@ -58,18 +68,32 @@ const FAIR = new Set(['ChangeRefusedError', 'InvalidArgumentError'])
 export class Operator {
   readonly folders: LostFolders
   readonly invariants: MembershipInvariants
+  private readonly formerFolders: FormerFolders
+  private readonly access: AccessOperator
+  private readonly settlement: Settlement
   private isStopped = false
+  /** The operations under way. */
+  private running = 0
   /** Peers that an operation under way uses. */
   private readonly taken = new Set<SimPeer>()
 
   constructor(private readonly init: OperatorInit) {
     this.folders = new LostFolders(init)
     this.invariants = new MembershipInvariants({ ...init, folders: this.folders })
+    this.formerFolders = new FormerFolders({ ...init, folders: this.folders, onViolation: init.onError })
+    this.access = new AccessOperator({
+      ...init,
+      change: (change) => this.change(change),
+      sleep: (ms) => init.admin.sleep(ms),
+      isStopped: () => this.isStopped
+    })
+    this.settlement = new Settlement({ ...init, folders: this.folders, access: this.access })
   }
 
   /** Begins nothing from now on. What is under way ends soon. */
   stop(): void {
     this.isStopped = true
+    this.formerFolders.stop()
   }
 
   begin(kind: MembershipKind, random: RandomSource): void {
@@ -81,9 +105,17 @@ export class Operator {
       replacePeer: () => this.replacePeer(random),
       moveLeader: () => this.moveLeader(random),
       changeRoundTrip: () => this.changeRoundTrip(random),
-      nonsense: () => this.tryNonsense(random)
+      removeBesideDown: () => this.removeBesideDown(random),
+      nonsense: () => this.tryNonsense(random),
+      formerFolder: () => this.formerFolders.begin(random),
+      twinFolder: () => this.copyMember(random),
+      denyClient: () => this.access.denyClient(random),
+      changeAdmins: () => this.access.changeAdmins()
     }
-    operations[kind]().catch((error: unknown) => this.init.onError(error as Error))
+    this.running++
+    Promise.resolve(operations[kind]())
+      .catch((error: unknown) => this.init.onError(error as Error))
+      .finally(() => this.running--)
   }
 
   // ---- operations
@@ -176,6 +208,41 @@ export class Operator {
     await this.change({ type: 'setRoundTrip', roundTripMs: this.init.roundTripMs * random.pick([1, 2, 3]) })
   }
 
+  /** Asks for the removal of a voter while so many are away that the others would be no majority. */
+  private async removeBesideDown(random: RandomSource): Promise<void> {
+    const { scheduler, coverage } = this.init
+    const seen = this.see()
+    const voters = seen?.voters.filter((id) => this.runsAsMember(this.peerOf(id), seen)) ?? []
+    // Of an even number, too many would have to be away.
+    if (voters.length !== seen?.voters.length || voters.length % 2 === 0) return
+    const id = random.pick(voters)
+    const others = voters.filter((voter) => voter !== id)
+    const from = random.int(0, others.length - 1)
+    const inTurn = [...others.slice(from), ...others.slice(0, from)]
+    const away = inTurn.slice(0, (voters.length - 1) / 2).map((voter) => this.peerOf(voter)!)
+    for (const peer of away) {
+      this.taken.add(peer)
+      peer.crash(random.is(0.5))
+      peer.isInstalled = false
+    }
+    const startMs = scheduler.now
+    await this.until(() => scheduler.now > startMs + AWAY_MS)
+    const outcome = await this.change({ type: 'removeMember', id })
+    if (outcome.type === 'refused') coverage.add('removals that would leave no majority refused')
+    for (const peer of away) {
+      peer.isInstalled = true
+      peer.start()
+      this.taken.delete(peer)
+    }
+    if (outcome.type === 'done') await this.turnOff(id, random)
+  }
+
+  private copyMember(random: RandomSource): void {
+    const seen = this.see()
+    const members = this.init.peers.filter((peer) => this.runsAsMember(peer, seen))
+    if (members.length > 0) this.init.startTwin(random.pick(members), random)
+  }
+
   /** Asks for what no leader may do. */
   private async tryNonsense(random: RandomSource): Promise<void> {
     const { admin, stranger, coverage } = this.init
@@ -184,14 +251,14 @@ export class Operator {
     const member = random.pick(seen.voters)
     const [first] = ADMIN_IDS
     const wrong: AdminChange = random.pick([
-      { type: 'removeAdmin', id: first },
+      ...(this.access.hasOneAdmin ? [{ type: 'removeAdmin', id: first } as const] : []),
       { type: 'denyClient', id: first },
       { type: 'addMember', member: { peerId: first, addresses: [addressOf(first)] } },
-      { type: 'promoteMember', id: ADMIN_IDS[1] },
+      { type: 'promoteMember', id: ADMIN_IDS[2] },
       { type: 'addAdmin', id: peerIdIn(member) },
-      { type: 'replaceMember', id: ADMIN_IDS[1], by: { peerId: first, addresses: [addressOf(first)] } },
+      { type: 'replaceMember', id: ADMIN_IDS[2], by: { peerId: first, addresses: [addressOf(first)] } },
       { type: 'setRoundTrip', roundTripMs: 0 }
-    ] as const)
+    ])
     const isStranger = random.is(0.3)
     const change: AdminChange = isStranger ? { type: 'promoteMember', id: member } : wrong
     const outcome = await this.folders.during((isStranger ? stranger : admin).change(change, () => !this.isStopped))
@@ -210,53 +277,12 @@ export class Operator {
    */
   async settle(): Promise<void> {
     for (;;) {
-      const seen = this.see()
-      const step = seen !== undefined && this.isCurrent(seen) ? this.nextStep(seen) : 'wait'
+      const seen = this.running > 0 ? undefined : this.see()
+      const step = seen === undefined ? 'wait' : this.settlement.nextStep(seen)
       if (step === undefined) return
       if (step !== 'wait') await this.ask(step, () => true)
       await this.init.admin.sleep(LOOK_MS)
     }
-  }
-
-  /** The leader is none of the past, and no change is under way. */
-  private isCurrent({ voters, learners, config }: Seen): boolean {
-    const committed = this.init.raft.configurations.at(-1)!.configuration
-    const areSame = [voters, learners].map(String).join() === [committed.voters, committed.learners].map(String).join()
-    return areSame && decode(clusterConfig, committed.context).revision === config.revision
-  }
-
-  private nextStep({ config, voters, learners, outgoing }: Seen): AdminChange | 'wait' | undefined {
-    const { peers } = this.init
-    const { invited, members } = config
-    if (outgoing.length > 0) return 'wait'
-    for (const peer of peers) {
-      const isKnown = peer.hasLog
-        ? members.some((member) => idOf(member) === peer.member)
-        : [...members, ...invited].some(({ peerId }) => peerId === peer.id)
-      if (peer.isInstalled && !isKnown) this.folders.leave(peer.id, peer.uninstall(false))
-    }
-    for (const { peerId, replaces } of invited) {
-      const peer = this.peerOf(peerId)!
-      if (replaces !== '' && !peer.isInstalled) peer.install()
-      if (!peer.isInstalled) return { type: 'removeMember', id: peerId }
-    }
-    for (const id of [...voters, ...learners]) {
-      const peer = this.peerOf(id)!
-      const isLearner = learners.includes(id)
-      if (peer.member === id && peer.hasLog && peer.isInstalled) {
-        if (!isLearner || isReplacing(config, id)) continue
-        return { type: voters.length < MAX_VOTERS ? 'promoteMember' : 'removeMember', id }
-      }
-      if (peer.rejoins === id) continue
-      if (isLearner)
-        return peer.isInstalled ? { type: 'addMember', member: memberOf(peer) } : { type: 'removeMember', id }
-      if (invited.some(({ replaces }) => replaces === id)) continue
-      if (peer.isInstalled) peer.uninstall(false)
-      const spare = peers.find((each) => !each.isInstalled)!
-      return { type: 'replaceMember', id, by: memberOf(spare) }
-    }
-    const areWhole = voters.every((id) => this.peerOf(id)?.member === id)
-    return areWhole && learners.length === 0 && invited.length === 0 ? undefined : 'wait'
   }
 
   describe(): string {
@@ -347,17 +373,4 @@ export class Operator {
     this.taken.add(peer)
     return peer
   }
-}
-
-function idOf({ peerId, incarnation }: ReplicatedConfig['members'][number]): string {
-  return memberIdOf(peerId, incarnation)
-}
-
-function memberOf({ id }: SimPeer): Member {
-  return { peerId: id, addresses: [addressOf(id)] }
-}
-
-/** The learner is to take the place of another member. */
-function isReplacing({ invited }: ReplicatedConfig, member: string): boolean {
-  return invited.some(({ peerId, replaces }) => peerId === peerIdIn(member) && replaces !== member && replaces !== '')
 }

@@ -63,8 +63,8 @@ interface PeerInit {
   readonly id: string
   /** The cluster is founded with this peer; any other one has to join. */
   readonly isFounder: boolean
-  /** A process beside that of the peer itself, under the same key. */
-  readonly isTwin?: boolean
+  /** Numbers the processes beside that of the peer itself, under the same key. */
+  readonly twin?: number
 }
 
 /**
@@ -83,7 +83,7 @@ export class SimPeer {
   life = 0
   /** When the last process of each member that the peer was has ended, by member id. */
   readonly endedAt = new Map<string, number>()
-  /** Where the first process on an older folder began. */
+  /** Where the first process on a folder that must not take part began. */
   oldFolderStart = { term: 0, lastIndex: 0 }
   /** The rows of this life. */
   rows: WatchedRows | undefined
@@ -111,10 +111,10 @@ export class SimPeer {
     private readonly init: PeerInit,
     private readonly world: PeerWorld
   ) {
-    const { id, isFounder, isTwin = false } = init
+    const { id, isFounder, twin } = init
     this.id = id
-    this.name = isTwin ? `${nameOf(id)} twin` : nameOf(id)
-    this.random = world.random.fork(id)
+    this.name = twin === undefined ? nameOf(id) : `${nameOf(id)} twin ${twin}`
+    this.random = world.random.fork(twin === undefined ? id : `${id} twin ${twin}`)
     this.isInstalled = isFounder
     this.folder = isFounder ? this.emptyFolder() : undefined
     this.moments = new CrashMoments({
@@ -203,7 +203,7 @@ export class SimPeer {
     return folder
   }
 
-  /** Starts on a copy of a folder of another machine. */
+  /** Starts on a copy of a folder, on another machine. */
   startAsTwin(folder: Folder): void {
     this.folder = copyFolder(folder, this.disk())
     this.isInstalled = true
@@ -239,8 +239,8 @@ export class SimPeer {
     const rate = this.random.between(0.9955, 1.0045)
     const process = new SimProcess(this.name, scheduler, this.random.fork(`process ${life}`), rate)
     this.process = process
-    const { id, isTwin } = this.init
-    const node = isTwin === true ? network.attachTwin(id, process) : network.attach(id, process)
+    const { id, twin } = this.init
+    const node = twin !== undefined ? network.attachTwin(id, process) : network.attach(id, process)
     const { folder } = this
     if (folder === undefined || (folder.joinedCluster !== undefined && !folder.isFounded)) this.join(process, node)
     else this.open(process, node, folder)
@@ -352,6 +352,20 @@ export class SimPeer {
     this.end(process, false)
   }
 
+  /**
+   * How a folder that must not take part has changed since it began; undefined if it has not. A folder that hears no
+   * message of Raft stays as it is, and so nothing that it sent was answered.
+   */
+  tookPart(): string | undefined {
+    const { node } = this.core?.root ?? {}
+    if (node === undefined) return undefined
+    const { term, lastIndex, leader } = node.status()
+    const before = this.oldFolderStart
+    if (term === before.term && lastIndex === before.lastIndex && leader === undefined) return undefined
+    const terms = `term ${before.term} -> ${term}`
+    return `${this.name}: ${terms}, last entry ${before.lastIndex} -> ${lastIndex}, leader ${leader}`
+  }
+
   /** The last entry that the log may hold after a crash now. Writes under way may survive it. */
   private lastEntry(): Folder['last'] | undefined {
     if (this.core === undefined) return undefined
@@ -383,7 +397,8 @@ export class SimPeer {
 
   private connect(core: PeerCore, node: SimNode): void {
     this.core = core
-    if (this.isOnOldFolder && this.oldFolderStart.lastIndex === 0) {
+    const takesNoPart = this.isOnOldFolder || this.init.twin !== undefined
+    if (takesNoPart && this.oldFolderStart.lastIndex === 0) {
       const { hardState, lastIndex } = core.root.replica.log
       this.oldFolderStart = { term: hardState.term, lastIndex }
     }

@@ -1,6 +1,6 @@
 /** The settings of one seed. Each seed draws its own mix, so that rare combinations occur (swarm testing). */
 import { DEFAULT_ROUND_TRIP_MS, FAR_CLIENT_ROUND_TRIP_MS, MIN_ROUND_TRIP_MS, timingOf } from '@quire/protocol'
-import type { RandomSource } from '@quire/testing'
+import { createRandomSource, type RandomSource } from '@quire/testing'
 import { ACTION_WEIGHTS, ACTIONS } from './action-kinds.js'
 import type { ClientSettings } from './clients.js'
 import { withCompaction, withFaults } from './compaction-settings.js'
@@ -22,6 +22,12 @@ export function drawSettings(random: RandomSource): Settings {
   const membership = random.fork('membership')
   const mayChange = placed === drawn && drawn.mixes.length === 0
   return mayChange && membership.is(0.15) ? withMembership(compacting, membership) : compacting
+}
+
+/** Whether a seed of the simulation draws the mix. */
+export function hasMix(seed: number, mix: string): boolean {
+  // Names of forks decide what a seed draws: this one is the simulation's.
+  return drawSettings(createRandomSource(seed).fork('settings')).mixes.includes(mix)
 }
 
 /**

@@ -2,18 +2,21 @@ import type { Applied } from '@quire/store/internal'
 import { drawSchedule, isSelected, NOISE, type InjectedEvent } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
 import { Violation } from '../violation.js'
+import { AccessInvariants } from './access-invariants.js'
 import { History } from './history.js'
 import { SimClient } from './clients.js'
 import { Faults, FAULTS, type Fault } from './faults.js'
 import { ADMIN_IDS, CLIENT_IDS, PEER_IDS, SPARE_IDS, addressOf, withNames } from './ids.js'
 import { LogInvariants } from './log-invariants.js'
 import { EvidenceInvariants } from './evidence-invariants.js'
+import { LinkInvariants } from './link-invariants.js'
 import { ListingInvariants } from './listing-invariants.js'
 import { SimNetwork } from './network.js'
 import { Operator } from './operator.js'
 import { PageInvariants } from './page-invariants.js'
+import { OldFolders } from './old-folders.js'
 import { ClusterQuiescence, type QuiescentCluster } from './quiescence.js'
-import { SimPeer } from './peers.js'
+import { SimPeer, type PeerWorld } from './peers.js'
 import { PeerRaftInvariants } from './raft-invariants.js'
 import { ReferenceState } from './reference-state.js'
 import { drawSettings } from './settings.js'
@@ -57,6 +60,8 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private readonly reference = new ReferenceState()
   private readonly evidence: EvidenceInvariants
   private readonly snapshots: SnapshotInvariants
+  private readonly access: AccessInvariants
+  private readonly links: LinkInvariants
   private readonly faults: Faults
   readonly operator: Operator
   private readonly schedule: readonly InjectedEvent<Fault>[]
@@ -67,6 +72,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   /** Something has happened since the last check that pages could show. */
   private isTouched = true
   private term = 0
+  private twins = 0
 
   constructor(init: SimulationInit) {
     super(init)
@@ -94,17 +100,17 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     const { evidence, reference } = this
     const { retainedBytes } = settings.peer.raft
     this.snapshots = new SnapshotInvariants({ peers, coverage, reference, evidence, retainedBytes })
-    this.operator = this.makeOperator()
+    const twinOf = (id: string): SimPeer => this.twinOf(id)
+    // The first one that believes that it leads.
+    const leader = (): SimPeer | undefined => peers.find((peer) => peer.core?.root.node?.status().role === 'leader')
+    const oldFolders = new OldFolders({ scheduler, coverage, peers, evidence, leader, twinOf, onViolation })
+    this.operator = this.makeOperator(oldFolders)
+    const { operator } = this
+    this.access = new AccessInvariants({ peers, coverage })
+    this.links = new LinkInvariants({ peers, coverage })
     this.faults = new Faults({
-      scheduler,
-      coverage,
-      network,
-      peers,
-      clients,
-      evidence,
-      operator: this.operator,
-      settings: settings.faults,
-      onViolation
+      ...{ scheduler, coverage, network, peers, clients, oldFolders, operator },
+      settings: settings.faults
     })
     const { faultyMs, faults } = settings
     const schedule = drawSchedule(FAULTS, this.random.fork('schedule'), { ...faults, faultyMs })
@@ -120,19 +126,24 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       this.guard(() => {
         this.traffic.delivered(from, to, protocol, frame)
         this.evidence.delivered(from, to, protocol, frame)
+        this.links.delivered(to, protocol, frame)
       })
-    network.onSend = (from, to, protocol, frame) => {
+    network.onSend = (from, to, protocol, frame, process) => {
       this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
-      this.guard(() => this.evidence.sent(from, to, protocol, frame))
+      this.guard(() => {
+        this.evidence.sent(from, to, protocol, frame)
+        this.access.sent(from, to, protocol, frame)
+        this.links.sent(from, to, protocol, frame, process)
+      })
     }
     network.onControlWait = (from, to, ms) => this.guard(() => this.controlWaits(from, to, ms))
     scheduler.afterEvent = () => this.check()
     if (init.trace !== undefined) scheduler.onTrace = ({ label }) => this.note(label)
   }
 
-  private makePeers(): SimPeer[] {
+  private worldOfPeers(): PeerWorld {
     const { scheduler, network, coverage, settings } = this
-    const world = {
+    return {
       scheduler,
       network,
       coverage,
@@ -145,6 +156,11 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       onFatal: (peer: SimPeer, error: Error) =>
         this.fail(new Error(`${peer.name} stopped: ${error.message}`, { cause: error }))
     }
+  }
+
+  private makePeers(): SimPeer[] {
+    const { settings } = this
+    const world = this.worldOfPeers()
     const spares = settings.isAdministered ? SPARE_IDS : []
     return [...PEER_IDS, ...spares].map((id) => {
       const isFounder = (PEER_IDS as readonly string[]).includes(id)
@@ -152,16 +168,25 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     })
   }
 
-  private makeOperator(): Operator {
-    const { scheduler, network, coverage, peers, raft, settings } = this
+  /** Makes a peer with the key of another one. What it applies is none of the cluster's. */
+  private twinOf(id: string): SimPeer {
+    const world = { ...this.worldOfPeers(), onApplied: () => {}, onReceiving: () => {} }
+    return new SimPeer({ id, isFounder: false, twin: ++this.twins }, world)
+  }
+
+  private makeOperator(oldFolders: OldFolders): Operator {
+    const { scheduler, network, coverage, peers, clients, raft, settings } = this
     const admins = this.random.fork('admins')
-    const [admin, stranger] = ADMIN_IDS.map((id) => {
+    const [admin, helper, stranger] = ADMIN_IDS.map((id) => {
       const peersToAsk = (): readonly string[] => this.peersToAsk()
       return new SimAdmin({ id, scheduler, network, coverage, random: admins.fork(id), peersToAsk })
     })
     return new Operator({
-      ...{ scheduler, coverage, peers, raft, admin: admin!, stranger: stranger! },
+      ...{ scheduler, coverage, peers, clients, raft, admin: admin!, helper: helper!, stranger: stranger! },
+      ttlMs: settings.client.sessionTtlMs,
       roundTripMs: settings.peer.roundTripMs,
+      twinOf: (id) => this.twinOf(id),
+      startTwin: (peer, random) => oldFolders.begin(peer, random, true),
       leader: () => this.leader(),
       onError: (error) => this.fail(error)
     })
@@ -315,6 +340,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     this.countTerms()
     if (!this.log.applied(peer, index, applied) || applied === undefined) return
     this.isTouched = true
+    this.access.applied(peer, applied)
     if (applied.type === 'session-ended' && applied.expired) this.coverage.add('expiries')
     this.pages.applied(peer, index, applied)
     const { state } = peer.core!.root.replica.applier

@@ -120,7 +120,7 @@ export class StreamEnd implements FrameStream {
     const size = seen.length
     this.bytesOnTheWay += size + 4
     this.network.init.scheduler.hash.text(this.label).bytes(seen)
-    this.network.onSend?.(this.id, this.remote, this.protocol, bytes)
+    this.network.onSend?.(this.id, this.remote, this.protocol, bytes, this.process)
     this.put({ type: 'frame', bytes, size })
     if (this.bytesOnTheWay > MAX_QUEUED_BYTES) {
       this.abort(new Error(`${this.bytesOnTheWay} bytes are queued for ${this.remote}`))
