@@ -11,6 +11,8 @@ interface Member {
   process: ChildProcess
 }
 
+const ASK_EVERY_MS = 20
+
 export function hasEtcd(): boolean {
   return spawnSync('etcd', ['--version']).status === 0
 }
@@ -34,7 +36,7 @@ export class EtcdCluster {
     const cluster = new EtcdCluster(folder, members)
     // However this process ends, short of SIGKILL.
     process.on('exit', () => members.forEach(({ process: child }) => child.kill('SIGKILL')))
-    while (!(await cluster.put('0').catch(() => false))) await new Promise((resolve) => setTimeout(resolve, 50))
+    await cluster.put('0')
     return cluster
   }
 
@@ -50,19 +52,27 @@ export class EtcdCluster {
     }
   }
 
-  /** Asks all running members at once, again and again. Resolves when one has stored the value durably. */
-  async put(value: string): Promise<boolean> {
-    for (;;) {
-      const tries = this.members.map(({ client }) =>
-        post(`${client}/v3/kv/put`, { key: btoa('key'), value: btoa(value) }, 5_000)
-      )
-      const stored = await Promise.any(tries).then(
-        () => true,
-        () => false
-      )
-      if (stored) return true
-      await new Promise((resolve) => setTimeout(resolve, 5))
-    }
+  /**
+   * Asks all members again and again, every few milliseconds, without waiting for earlier answers: a member that has
+   * lost its leader holds a request for seconds before it fails. Resolves when one has stored the value durably.
+   */
+  async put(value: string): Promise<void> {
+    const over = new AbortController()
+    const body = { key: btoa('key'), value: btoa(value) }
+    await new Promise<void>((resolve) => {
+      const ask = (): void => {
+        for (const { client } of this.members) {
+          const signal = AbortSignal.any([over.signal, AbortSignal.timeout(5_000)])
+          post(`${client}/v3/kv/put`, body, signal).then(
+            () => resolve(),
+            () => {}
+          )
+        }
+      }
+      ask()
+      const timer = setInterval(ask, ASK_EVERY_MS)
+      over.signal.addEventListener('abort', () => clearInterval(timer))
+    }).finally(() => over.abort())
   }
 
   async close(): Promise<void> {
@@ -102,18 +112,14 @@ function run(folder: string, { name, client, peer }: Omit<Member, 'process'>, in
 }
 
 async function statusOf({ client }: Member): Promise<EtcdStatus | undefined> {
-  return post(`${client}/v3/maintenance/status`, {}, 1_000).then(
+  return post(`${client}/v3/maintenance/status`, {}, AbortSignal.timeout(1_000)).then(
     (answer) => answer as EtcdStatus,
     () => undefined
   )
 }
 
-async function post(url: string, body: object, timeoutMs: number): Promise<unknown> {
-  const answer = await fetch(url, {
-    method: 'POST',
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(timeoutMs)
-  })
+async function post(url: string, body: object, signal: AbortSignal): Promise<unknown> {
+  const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body), signal })
   if (!answer.ok) throw new Error(`${url}: ${answer.status}`)
   return answer.json()
 }
