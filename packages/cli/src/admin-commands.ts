@@ -1,16 +1,10 @@
 /** The commands that change a cluster or show who may: members, round-trip, transfer-leader, clients and admins. */
-import { parsePeerAddresses, parsePeerId } from '@quire/net'
-import {
-  InvalidArgumentError,
-  MAX_ROUND_TRIP_MS,
-  UnavailableError,
-  type AdminChange,
-  type Member
-} from '@quire/protocol'
+import { createClock, parsePeerAddresses, parsePeerId } from '@quire/net'
+import { InvalidArgumentError, MAX_ROUND_TRIP_MS, type AdminChange, type Member } from '@quire/protocol'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
-import { setTimeout } from 'node:timers/promises'
 import { PLAIN_TABLE } from './layout.js'
+import { askLeader, type Redirection } from './leader-search.js'
 import { explainRefusal, keyOf, parseRoundTrip, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { printJson, printLine } from './output.js'
 import { createProbe, type AccessAnswer, type Probe } from './probe.js'
@@ -18,7 +12,6 @@ import { createProbe, type AccessAnswer, type Probe } from './probe.js'
 const TIMEOUT_MS = 30_000
 /** Limits one question. A peer far away needs five round trips. */
 const QUESTION_MS = 10 * MAX_ROUND_TRIP_MS
-const RETRY_MS = 200
 
 export function addAdminCommands(program: Command): void {
   addMemberCommands(program)
@@ -108,7 +101,7 @@ async function change(options: ClusterOptions, wanted: AdminChange): Promise<voi
   })
   const isTransfer = wanted.type === 'transferLeadership'
   if (options.json === true) printJson({ changed: index > 0 || isTransfer, index: index === 0 ? null : index })
-  else if (index === 0 && !isTransfer) printLine('nothing to change: it is so already')
+  else if (index === 0 && !isTransfer) printLine('nothing to change: already in force')
 }
 
 async function listMembers(options: ClusterOptions): Promise<void> {
@@ -177,60 +170,24 @@ async function rulesOf(probe: Probe, peers: readonly string[], timeoutMs: number
   throw last
 }
 
-/** Sends the asker to the leader. */
-interface Redirection {
-  readonly type: 'redirect'
-  readonly leader: string
-  readonly members: readonly Member[]
-}
-
-/**
- * Asks peer after peer until the leader has answered. An error that the leader reports is final. Other failures lead to
- * the next peer, until the time is over.
- */
+/** Asks the leader with a probe of its own. */
 async function withLeader<T>(
   options: ClusterOptions,
   ask: (probe: Probe, to: Member, timeoutMs: number) => Promise<Redirection | { readonly result: T }>
 ): Promise<T> {
   const key = await keyOf(options)
-  const known = new Map<string, Set<string>>()
-  for (const { peerId, address } of peersOf(options).flatMap((text) => parsePeerAddresses(text, '--peers'))) {
-    known.set(peerId, (known.get(peerId) ?? new Set()).add(address))
-  }
-  const until = performance.now() + (options.timeout ?? TIMEOUT_MS)
+  const peers = peersOf(options).flatMap((text) => parsePeerAddresses(text, '--peers'))
+  const given = peers.map(({ peerId, address }) => ({ peerId, addresses: [address] }))
   const probe = await createProbe(key)
   try {
-    let order = [...known.keys()]
-    let last: unknown = new UnavailableError('no peer leads')
-    while (performance.now() < until) {
-      const [peerId, ...others] = order
-      order = [...others, peerId!]
-      try {
-        const to = { peerId: peerId!, addresses: [...known.get(peerId!)!] }
-        const answer = await ask(probe, to, Math.max(1, Math.min(QUESTION_MS, until - performance.now())))
-        if ('result' in answer) return answer.result
-        for (const { peerId: id, addresses } of answer.members) {
-          known.set(id, new Set([...(known.get(id) ?? []), ...addresses]))
-          if (!order.includes(id)) order.push(id)
-        }
-        if (known.has(answer.leader)) order = [answer.leader, ...order.filter((id) => id !== answer.leader)]
-        last = new UnavailableError('no peer leads')
-        if (answer.leader !== '') continue
-      } catch (error) {
-        if (isFinal(error)) throw explainRefusal(error, key)
-        last = error
-      }
-      await setTimeout(RETRY_MS)
-    }
-    throw last
+    return await askLeader(given, createClock(), options.timeout ?? TIMEOUT_MS, (to, timeoutMs) =>
+      ask(probe, to, Math.min(QUESTION_MS, timeoutMs))
+    )
+  } catch (error) {
+    throw explainRefusal(error, key)
   } finally {
     await probe.close()
   }
-}
-
-function isFinal(error: unknown): boolean {
-  const { name } = error as Error
-  return name === 'NotAuthorizedError' || name === 'ChangeRefusedError' || name === 'InvalidArgumentError'
 }
 
 function parseMember(text: string): Member {

@@ -54,7 +54,7 @@ async function jsonLines(...args: string[]): Promise<Record<string, unknown>[]> 
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>)
 }
 
-const NOTHING = 'nothing to change: it is so already\n'
+const NOTHING = 'nothing to change: already in force\n'
 
 /** Runs a command that changes the cluster, and then once more. */
 async function changes(...args: string[]): Promise<void> {

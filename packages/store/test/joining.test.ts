@@ -130,6 +130,22 @@ describe('a peer that asks to join', () => {
     expect(outcome.cluster?.config).toEqual(JOINED)
   })
 
+  it('a peer asks the next member if the answer of one is damaged', async () => {
+    const members = new Members()
+    const damaged = Uint8Array.of(0xff, 0xff)
+    members.answer('a', () => ({ type: 'raftInvited', founding: damaged, config: damaged, leader: '' }))
+    members.net.listen('b', PROTOCOL_RAFT, (stream) => {
+      stream.onFrame = () => stream.send(Uint8Array.of(0, 0, 0, 1, 0xff))
+    })
+    members.answer('c', () => invited(FOUNDING))
+    const seeds = ['a', 'b', 'c'].map((peerId) => ({ peerId, addresses: [] }))
+    const outcome = members.ask(undefined, { seeds })
+    await members.clock.advance(10_000)
+    expect(outcome.cluster?.config).toEqual(FOUNDING)
+    expect(members.logged).toHaveLength(2)
+    expect(members.logged[0]).toMatchObject({ reason: expect.stringContaining('a damaged configuration') })
+  })
+
   it.each([
     ['another cluster', 'founding', new NotAuthorizedError(NEWCOMER, 'it belongs to cluster green')],
     ['another version', 'version', new VersionMismatchError('protocol', 1, 2)]

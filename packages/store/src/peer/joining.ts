@@ -46,11 +46,13 @@ const QUESTION_MS = 15_000
 /** The pause before the peer asks the next member. */
 const PAUSE_MS = 2_000
 
-type Answer = Extract<RaftStreamMessage, { type: 'raftInvited' | 'raftRefused' }>
+type Refusal = Extract<RaftStreamMessage, { type: 'raftRefused' }>
+type Invited = Extract<RaftStreamMessage, { type: 'raftInvited' }>
+type Answer = Refusal | { readonly type: 'raftInvited'; readonly cluster: JoinedCluster; readonly leader: string }
 
 /**
- * Asks members of a cluster, again and again, until this peer is invited. With an `incarnation`, asks until the
- * configuration lists this data directory as a member; the cluster must then be `expected`.
+ * Asks members of a cluster, again and again, until this peer is invited. A peer that has made its data directory asks
+ * with `own`, what the directory knows, until the configuration lists the directory as a member.
  *
  * Rejects with the error of a member that belongs to another cluster or speaks another version, and with the reason of
  * `signal`.
@@ -97,7 +99,7 @@ class Asker {
       this.order = [...others, peerId!]
       const answer = await this.ask(peerId!).catch((error: unknown) => this.failed(peerId!, error as Error))
       if (answer?.type === 'raftInvited') {
-        const cluster = decodeCluster(answer)
+        const { cluster } = answer
         if (this.isDone(cluster)) return cluster
         this.learn(cluster.config.members)
         // Only the leader can let this peer in.
@@ -131,11 +133,15 @@ class Asker {
       const options = { protocol: PROTOCOL_RAFT, maxFrameBytes: MAX_RAFT_FRAME_BYTES, signal }
       const dialed = await network.dial(peerId, this.known.get(peerId)!, options)
       stream = dialed
-      return await new Promise<Answer>((resolve, reject) => {
+      const answer = await new Promise<Refusal | Invited>((resolve, reject) => {
         dialed.onFrame = (frame) => {
-          const { message } = decodeFrame(raftMessage, frame)
-          if (message.type === 'raftInvited' || message.type === 'raftRefused') resolve(message)
-          else reject(new UnavailableError(`it answered with ${message.type}`))
+          try {
+            const { message } = decodeFrame(raftMessage, frame)
+            if (message.type === 'raftInvited' || message.type === 'raftRefused') resolve(message)
+            else reject(new UnavailableError(`it answered with ${message.type}`))
+          } catch (error) {
+            reject(error as Error)
+          }
         }
         dialed.onClose = (reason) => reject(reason ?? new UnavailableError('it closed the stream'))
         const { clusterId, incarnation } = this
@@ -152,6 +158,8 @@ class Asker {
           })
         )
       })
+      if (answer.type === 'raftRefused') return answer
+      return { type: 'raftInvited', cluster: decodeCluster(answer), leader: answer.leader }
     } finally {
       cancel()
       stream?.close()
@@ -163,7 +171,7 @@ class Asker {
     this.log(`${peerId} ${error.message}`, { peer: peerId, reason: error.message }, 'no answer from a member')
   }
 
-  private refused(peerId: string, { error, reason }: Extract<Answer, { type: 'raftRefused' }>): void {
+  private refused(peerId: string, { error, reason }: Refusal): void {
     const cause = errorFromWire(error)
     // Waiting does not help.
     if (reason === 'version' || reason === 'founding') throw cause
@@ -195,7 +203,7 @@ class Asker {
   }
 }
 
-function decodeCluster({ founding, config }: Extract<Answer, { type: 'raftInvited' }>): JoinedCluster {
+function decodeCluster({ founding, config }: Invited): JoinedCluster {
   try {
     return { founding: decode(clusterConfig, founding), config: decode(clusterConfig, config) }
   } catch (error) {
