@@ -30,8 +30,10 @@ import {
   splitIds,
   withJson,
   withLogLevel,
+  withStorage,
   type JsonOption,
-  type OptionNames
+  type OptionNames,
+  type StorageOptions
 } from './options.js'
 import {
   ExitError,
@@ -43,7 +45,6 @@ import {
   printNote,
   whenOutputFails
 } from './output.js'
-import { parseSize } from './sizes.js'
 
 export function addClusterCommands(program: Command): void {
   withJson(program.command('keygen'))
@@ -79,7 +80,7 @@ export function addClusterCommands(program: Command): void {
     .option('--out <file>', 'file to write; default: standard output', fileName('--out'))
     .action(init)
 
-  withLogLevel(withJson(program.command('peer')), 'info')
+  withStorage(withLogLevel(withJson(program.command('peer')), 'info'))
     .description('run one peer in the foreground until SIGTERM or Ctrl-C')
     .requiredOption(
       '--data-dir <folder>',
@@ -92,16 +93,6 @@ export function addClusterCommands(program: Command): void {
       '--cluster <file>',
       'the cluster file: the first start needs it, a later start compares it',
       fileName('--cluster')
-    )
-    .option(
-      '--retained-log <size>',
-      'newest part of the log to keep for peers that are a little behind, such as 512KiB or 1GiB; default: 64MiB',
-      parseSize('--retained-log')
-    )
-    .option(
-      '--snapshot-rate <size>',
-      'how much of snapshots may leave for other peers in a second; default: 64MiB',
-      parseSize('--snapshot-rate')
     )
     .option(
       '--join <addresses...>',
@@ -238,17 +229,13 @@ function readVoters(item: string): string[] {
   return voters
 }
 
-interface PeerOptions extends JsonOption {
+interface PeerOptions extends JsonOption, StorageOptions {
   readonly dataDir: string
   readonly key: string
   readonly listen: readonly string[]
   readonly cluster?: string
   readonly join?: readonly string[]
   readonly rejoin?: string
-  /** Bytes. */
-  readonly retainedLog?: number
-  /** Bytes in a second. */
-  readonly snapshotRate?: number
   readonly exitWithStdin?: boolean
   readonly temporary?: string
   readonly logLevel: string

@@ -11,7 +11,16 @@ import { InvalidArgumentError, UnavailableError } from '@quire/protocol'
 import type { Command } from 'commander'
 import { stopRequests } from './cluster-commands.js'
 import { openDevCluster, type DevCluster, type DevPeer } from './dev-cluster.js'
-import { fileName, clientsOf, namingOptions, withJson, withLogLevel, type JsonOption } from './options.js'
+import {
+  fileName,
+  clientsOf,
+  namingOptions,
+  withJson,
+  withLogLevel,
+  withStorage,
+  type JsonOption,
+  type StorageOptions
+} from './options.js'
 import { printJson, printLine, printNote, whenOutputFails } from './output.js'
 import { createProbe, type Probe } from './probe.js'
 
@@ -21,7 +30,7 @@ const STOP_TIMEOUT_MS = 10_000
 const PROBE_TIMEOUT_MS = 1_000
 const PROBE_PAUSE_MS = 50
 
-interface DevOptions extends JsonOption {
+interface DevOptions extends JsonOption, StorageOptions {
   readonly peers?: number
   readonly dataDir?: string
   readonly clients: readonly string[]
@@ -38,7 +47,7 @@ interface Running {
 }
 
 export function addDevCommand(program: Command): void {
-  withLogLevel(withJson(program.command('dev')), 'error')
+  withStorage(withLogLevel(withJson(program.command('dev')), 'error'))
     .description('run a cluster on this machine, with one process per peer, until Ctrl-C')
     .option('--peers <count>', 'number of peers; default: 3, or as many as the data directory has', parseCount)
     .option(
@@ -92,6 +101,8 @@ function startPeer(peer: DevPeer, cluster: DevCluster, options: DevOptions, temp
   // The peer writes to this process's standard error, so its failures take the same form.
   if (options.json === true) args.push('--json')
   args.push('--data-dir', peer.dataDir, '--key', peer.keyFile, '--listen', peer.listen, '--cluster', cluster.file)
+  const sizes = { '--retained-log': options.retainedLog, '--snapshot-rate': options.snapshotRate }
+  for (const [name, bytes] of Object.entries(sizes)) if (bytes !== undefined) args.push(name, String(bytes))
   if (temporary !== undefined) args.push('--temporary', temporary)
   // The peer's standard input is a pipe that ends when this process does, even by SIGKILL.
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })

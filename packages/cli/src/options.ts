@@ -13,6 +13,7 @@ import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
 import { UNLISTED } from '@quire/store/internal/cli'
 import { InterruptedError, UsageError } from './output.js'
+import { parseSize } from './sizes.js'
 import { showControls } from './visible.js'
 
 export interface JsonOption {
@@ -26,6 +27,13 @@ export interface ClusterOptions extends JsonOption {
   readonly cluster?: string
   /** Milliseconds. */
   readonly timeout?: number
+}
+
+export interface StorageOptions {
+  /** Bytes. */
+  readonly retainedLog?: number
+  /** Bytes in a second. */
+  readonly snapshotRate?: number
 }
 
 const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
@@ -68,6 +76,21 @@ export function withStoredFile(command: Command): Command {
 export function withLogLevel(command: Command, level: (typeof LOG_LEVELS)[number]): Command {
   const option = new Option('--log-level <level>', 'level of the log on stderr').choices(LOG_LEVELS).default(level)
   return command.addOption(option.argParser(parseLevel))
+}
+
+/** The options of a command that runs peers. */
+export function withStorage(command: Command): Command {
+  return command
+    .option(
+      '--retained-log <size>',
+      'newest part of the log to keep for peers that are a little behind, such as 512KiB or 1GiB; default: 64MiB',
+      parseSize('--retained-log')
+    )
+    .option(
+      '--snapshot-rate <size>',
+      'bytes of snapshots that this peer sends per second, to all others together; default: 64MiB',
+      parseSize('--snapshot-rate')
+    )
 }
 
 /** Bytes of the log that are kept in memory while it cannot be written. Further lines are dropped. */

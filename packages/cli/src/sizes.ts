@@ -9,20 +9,14 @@ export function formatBytes(bytes: number): string {
   return `${(bytes / 1024 ** power).toFixed(power === 0 ? 0 : 1)} ${UNITS[power]}`
 }
 
-const SIZE = new RegExp(`^(\\d+(?:\\.\\d+)?)(${UNITS.join('|')}|)$`)
+const SIZE = new RegExp(`^(\\d+(?:\\.\\d+)?)(${UNITS.join('|')})?$`)
 
 /** Parses a size into bytes: "65536", "512KiB" or "1.5GiB". */
 export function parseSize(argument: string): (text: string) => number {
   return (text) => {
-    const [, number, unit = ''] = SIZE.exec(text) ?? []
-    const bytes = Math.round(
-      Number(number) *
-        1024 **
-          Math.max(
-            0,
-            UNITS.findIndex((each) => each === unit)
-          )
-    )
+    const [, number, unit = 'B'] = SIZE.exec(text) ?? []
+    const power = UNITS.findIndex((each) => each === unit)
+    const bytes = Math.round(Number(number) * 1024 ** power)
     if (Number.isSafeInteger(bytes)) return bytes
     throw new InvalidArgumentError(argument, text, 'a size such as 65536, 512KiB, 64MiB or 1.5GiB')
   }

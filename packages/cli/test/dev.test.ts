@@ -69,6 +69,15 @@ describe('quire dev', () => {
   )
 
   it(
+    'quire dev gives its peers the limits of their storage',
+    async () => {
+      const { status, stderr } = await quire(['dev', '--retained-log', '0', '--snapshot-rate', '1KiB'])
+      expect([status, stderr]).toEqual([1, expect.stringContaining('--snapshot-rate is 1024, must be whole bytes')])
+    },
+    SLOW
+  )
+
+  it(
     'quire dev leaves neither peers nor files behind when it is killed',
     async () => {
       const dev = await startDev(root)

@@ -4,7 +4,6 @@
  * A memtable holds the newest version of each changed page and record. It holds removed pages as ranges, so the removal
  * of a large file costs as much as the removal of one page.
  */
-
 import { PairMap, type RecordKind, type RecordTypes, type StoredPage } from '../state/index.js'
 import type { Backend, BackendChange } from './backend.js'
 import {
@@ -107,7 +106,6 @@ export class Memtable {
   *changes(appliedIndex: number, backend: Pick<Backend, 'keys'>): Iterable<BackendChange> {
     yield { table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, STORE_FORMAT) }
     yield { table: 'records', key: APPLIED_KEY, value: numberValue(APPLIED_KEY, appliedIndex) }
-
     for (const kind of Object.keys(this.records) as RecordKind[]) yield* this.recordChanges(kind)
     // Removals first: an entry may have written a page again after it removed the page.
     for (const [file, ranges] of this.removed) {

@@ -140,7 +140,7 @@ class Asker {
             if (message.type === 'raftInvited' || message.type === 'raftRefused') resolve(message)
             else reject(new UnavailableError(`it answered with ${message.type}`))
           } catch (error) {
-            reject(error as Error)
+            reject(error)
           }
         }
         dialed.onClose = (reason) => reject(reason ?? new UnavailableError('it closed the stream'))

@@ -1,7 +1,7 @@
 /** What relayed connections may cost a relay (docs/ARCHITECTURE.md, "Relays"). */
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 
-/** A client that changes leaders may have a connection that ends beside one that begins. */
+/** While a client changes leaders, its old relayed connection may still be closing. */
 export const MAX_RELAYED_OF_A_CLIENT = 4
 export const MAX_RELAYED = 256
 /**
