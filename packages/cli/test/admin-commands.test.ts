@@ -240,6 +240,31 @@ describe('quire clients and quire admins', () => {
   )
 
   it(
+    'a client that is denied keeps its page until its session expires, and the next client reads the flushed bytes',
+    async () => {
+      const { id, key } = others[1]!
+      const peers = env['QUIRE_PEERS']!
+      const sessionTtlMs = 6_000
+      const owner = await createDsmClient({ peers, privateKey: await loadPrivateKey(key), sessionTtlMs })
+      const other = await createDsmClient({ peers })
+      clients.push(owner, other)
+      const owned = await (await owner.open('/owned', { create: true, size: 4096 })).mmap()
+      const mapping = await (await other.open('/owned')).mmap()
+      await owned.write(0, new Uint8Array([1]))
+      await owned.msync()
+      await owned.write(0, new Uint8Array([2]))
+      await done('clients', 'deny', id)
+      const deniedAt = performance.now()
+      expect(await mapping.read(0, 1)).toEqual(new Uint8Array([1]))
+      // The lease began before the denial, with the last keep-alive, and the command takes a while to end.
+      expect(performance.now() - deniedAt).toBeGreaterThan(sessionTtlMs / 6)
+      await done('clients', 'allow', id)
+      await done('rm', '/owned')
+    },
+    SLOW
+  )
+
+  it(
     'quire admins add lets an identity change the cluster, and remove takes that away, except from the last admin',
     async () => {
       const { id, key } = others[0]!

@@ -17,6 +17,7 @@ import { normalizeCluster } from '../src/peer/cluster.js'
 import { foundingDigest } from '../src/peer/founding.js'
 import { createMemoryIdentity } from '../src/peer/memory-identity.js'
 import { openPeerCore } from '../src/peer/peer-core.js'
+import { memoryReplica } from './support/memory-replica.js'
 
 const FOUNDER = '12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp'
 const JOINER = '12D3KooWPqXJjKSeVZXBRa88bMGLeazFShQbXN6Wn4jbWhzZQTH4'
@@ -43,14 +44,10 @@ it('a peer that has joined and has applied nothing yet tells clients its cluster
   const clock = new FakeClock()
   const net = new FakeNet()
   const identity = createMemoryIdentity({ incarnation: 'new', joined: true })
-  const storage = Object.assign(identity, {
-    clusterId: 'blue',
-    founding: foundingDigest(FOUNDING),
+  const storage = memoryReplica({
+    identity,
+    founding: FOUNDING,
     joinedCluster: { founding: FOUNDING, config: JOINED },
-    bootstrapped: false,
-    completeBootstrap: () => {},
-    logPath: 'log',
-    pagesPath: 'pages',
     openLogDisk: () => createMemoryDisk(),
     pages: createMemoryStorage({ schedule: queueMicrotask })
   })

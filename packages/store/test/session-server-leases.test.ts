@@ -2,7 +2,8 @@
 import { settle } from '@quire/testing'
 import { describe, expect, it } from 'vitest'
 import { group, useGroup } from './support/served-group.js'
-import { OTHER, TestClient } from './support/stub-group.js'
+import { mayConnect } from '../src/peer/cluster.js'
+import { CONFIG, OTHER, TestClient, openRequest } from './support/stub-group.js'
 
 useGroup()
 
@@ -41,6 +42,32 @@ describe('leases', () => {
     expect(client.control.closed && client.bulk.closed).toBe(true)
     expect(group.machine.session(client.session)).toBeUndefined()
     expect(other.control.closed).toBe(false)
+  })
+
+  it('a client that an admin denies keeps its pages until its lease has run out, and the next client gets its flushed bytes', async () => {
+    group.lead(1)
+    const owner = await new TestClient(group, 'owner').connect(0, 1000)
+    const next = await new TestClient(group, 'next').connect(0, 60_000)
+    for (const client of [owner, next]) await client.control.send(openRequest(1, '/f'))
+    const file = owner.control.last('opened')!.stat.id
+    const fault = { type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 } as const
+    await owner.control.send(fault)
+    const bytes = new Uint8Array(4096).fill(7)
+    await owner.bulk.send({ type: 'writeback', req: 2, pages: [{ file, page: 0, epoch: 1, seq: 1, bytes }] })
+    expect(owner.bulk.last('writebackAck') ?? owner.control.last('writebackAck')).toBeDefined()
+
+    const denying = { ...CONFIG, denied: ['owner'], revision: 1 }
+    group.found(denying)
+    // The network of a peer cuts the connections of those that may not connect.
+    expect(mayConnect(denying, 'owner')).not.toBe(true)
+    for (const { stream } of [owner.control, owner.bulk]) stream.abort(new Error('it may not connect'))
+    await next.control.send(fault)
+    await group.clock.advance(900)
+    expect(group.machine.session(owner.session)).toBeDefined()
+    expect(next.bulk.last('grant') ?? next.control.last('grant')).toBeUndefined()
+    await group.clock.advance(300)
+    expect(group.machine.session(owner.session)).toBeUndefined()
+    expect(next.bulk.last('grant') ?? next.control.last('grant')).toMatchObject({ owner: true, epoch: 3, bytes })
   })
 
   it('a keep-alive does not renew a lease once the expiry is proposed', async () => {
