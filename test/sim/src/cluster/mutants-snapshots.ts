@@ -1,7 +1,8 @@
 /** Mutants of snapshots and compaction. Raft's own rules for them are among the mutants of the simulation of Raft. */
 import type { Mutant } from '../mutants/mutant.js'
 
-const SNAPSHOTS = 'store/dist/pages/snapshots.js'
+const TRANSFERS = 'store/dist/pages/snapshot-transfers.js'
+const RECEIVER = 'store/dist/pages/snapshot-receiver.js'
 const PIECES = 'store/dist/pages/snapshot-pieces.js'
 const WRITER = 'store/dist/pages/snapshot-writer.js'
 const PAGES = 'store/dist/pages/page-store.js'
@@ -62,12 +63,12 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
   {
     name: "a snapshot is sent under another one's index",
     rule: SENDING,
-    file: SNAPSHOTS,
+    file: TRANSFERS,
     find: 'if (reader.index !== index) {',
     replace: 'if (false) {',
     and: [
       {
-        file: SNAPSHOTS,
+        file: TRANSFERS,
         find: 'if (transfer?.reader.index !== index)\n            return undefined;',
         replace: 'if (transfer === undefined)\n            return undefined;'
       },
@@ -91,7 +92,7 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'a damaged piece is left out',
     rule: RECEIVING,
-    file: SNAPSHOTS,
+    file: RECEIVER,
     find: 'incoming.damage = error;',
     replace: '',
     and: [
@@ -162,7 +163,7 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'a transfer outlives its follower',
     rule: BOUNDS,
-    file: SNAPSHOTS,
+    file: TRANSFERS,
     find: 'if (reason !== undefined)\n                this.end(to, reason);',
     replace: ''
   },
