@@ -15,7 +15,9 @@ const SOME = [
   'even_cows ignored: a private copy survives a truncation',
   'whole file given up before its writes are acknowledged',
   'the state machine stays after an adoption',
-  'the log drops what follows a snapshot that is sent'
+  'the log drops what follows a snapshot that is sent',
+  'any directory of a member is welcome',
+  'a replacement keeps the old voter'
 ]
 
 function mutantOf(name: string): Mutant {

@@ -56,7 +56,29 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['seeds with writes under truncations', 15],
   ['seeds with slow disks', 15],
   ['clusters far apart', 30],
-  ['changes of the round trip', 80]
+  ['changes of the round trip', 80],
+  ['seeds with membership', 40],
+  ['peers joined', 150],
+  ['learners promoted', 60],
+  ['learners removed', 50],
+  ['voters removed', 8],
+  ['folders wiped', 30],
+  ['machines lost for good', 5],
+  ['replacements by the same key', 25],
+  ['replacements by another key', 20],
+  ['promotions of learners that lag refused', 15],
+  ['removals that would leave no majority refused', 2],
+  ['nonsense refused', 30],
+  ['commands of admins without an answer', 300],
+  ['configurations heard through a link', 800],
+  ['former folders started', 50],
+  ['former folders that had to take no part', 5],
+  ['twins refused', 3],
+  ['clients denied', 60],
+  ['denied clients refused', 300],
+  ['sessions ended by denial', 20],
+  ['changes by another admin', 30],
+  ['former admins refused', 30]
 ]
 
 /** Averages per seed. Operations count if they succeeded. */

@@ -1,5 +1,5 @@
 /** The data directory of a simulated peer, on disks in memory that forget what a crash would lose. */
-import { createMemoryDisk, type MemoryDisk } from '@quire/raft'
+import { createMemoryDisk, type DiskOperation, type MemoryDisk } from '@quire/raft'
 import {
   createMemoryIdentity,
   createMemoryStorage,
@@ -24,16 +24,17 @@ export interface Folder {
 export interface FolderInit {
   readonly incarnation: string
   readonly joinedCluster: JoinedCluster | undefined
-  /** The duration of one disk operation. */
+  /** The duration of one disk operation, and of one on the disk of the log. */
   readonly delayMs: () => number
+  readonly logDelayMs: (operation: DiskOperation) => number
   /** Calls back after a time, unless the process that uses the folder has ended. */
   readonly later: (delayMs: number, callback: () => void) => void
 }
 
-export function makeFolder({ incarnation, joinedCluster, delayMs, later }: FolderInit): Folder {
+export function makeFolder({ incarnation, joinedCluster, delayMs, logDelayMs, later }: FolderInit): Folder {
   const joined = joinedCluster !== undefined
   return {
-    log: createMemoryDisk({ schedule: later, latencyMs: delayMs }),
+    log: createMemoryDisk({ schedule: later, latencyMs: logDelayMs }),
     pages: createMemoryStorage({ schedule: (callback) => later(delayMs() * 3, callback) }),
     identity: createMemoryIdentity({ incarnation, joined, schedule: (callback) => later(delayMs(), callback) }),
     joinedCluster,

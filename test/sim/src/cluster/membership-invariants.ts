@@ -30,8 +30,11 @@ interface Leading {
   readonly voters: readonly string[]
 }
 
-/** Longer than a leader takes to notice that a peer is silent or behind: two election timeouts. */
-const NOTICE_MS = 2500
+/**
+ * Within so many round trips a leader notices that a peer is silent or behind: an election timeout is 10 of them, and
+ * the leader looks once in a timeout.
+ */
+const NOTICE_ROUND_TRIPS = 30
 
 /** Checks the rules of docs/membership.md from outside, after every event. */
 export class MembershipInvariants {
@@ -87,7 +90,9 @@ export class MembershipInvariants {
     const nodes = [...voters, ...learners, ...learnersNext].sort()
     const facts = `members ${members.join(' ')}; nodes ${nodes.join(' ')}`
     if (members.join(' ') !== nodes.join(' ')) throw new Violation('members are the nodes of Raft', facts)
-    if (new Set(voters.map((id) => peerIdIn(id))).size < voters.length) {
+    // An admin may promote a peer before it has taken the place of its own lost folder.
+    const staying = voters.filter((id) => cluster.invited.every(({ replaces }) => replaces !== id))
+    if (new Set(staying.map((id) => peerIdIn(id))).size < staying.length) {
       throw new Violation('no two voters have one key', facts)
     }
     if (cluster.admins.length === 0) throw new Violation('there is always an admin', facts)
@@ -146,14 +151,20 @@ export class MembershipInvariants {
     if (status?.role !== 'leader') return void this.leading.delete(peer)
     const { term, voters, commitIndex } = status
     const last = this.leading.get(peer)
+    this.checkOneAtATime(peer, commitIndex, term)
     const now = { life: peer.life, term, voters }
     this.leading.set(peer, now)
     if (last?.life !== now.life || last.term !== term || last.voters.join() === voters.join()) return
-    this.checkOneAtATime(peer, commitIndex, term)
     // A leader that has slept judges by what it knew before.
-    if (peer.process!.runsSince > this.init.scheduler.now - NOTICE_MS) return
+    if (peer.process!.runsSince > this.noticedBeforeMs) return
     this.checkServed(peer, voters)
     for (const id of voters) if (!last.voters.includes(id)) this.checkCaughtUp(id)
+  }
+
+  /** What happened before this time, a leader knows. It may still tick as an earlier configuration says. */
+  private get noticedBeforeMs(): number {
+    const roundTripMs = Math.max(...this.committed.map(({ cluster }) => cluster.roundTripMs))
+    return this.init.scheduler.now - NOTICE_ROUND_TRIPS * roundTripMs
   }
 
   private checkOneAtATime(peer: SimPeer, commitIndex: number, term: number): void {
@@ -175,12 +186,12 @@ export class MembershipInvariants {
     const peer = this.init.peers.find(({ id }) => id === peerIdIn(member))!
     if (peer.process !== undefined && peer.member === member) return true
     const ended = peer.endedAt.get(member) ?? 0
-    return ended > this.init.scheduler.now - NOTICE_MS
+    return ended > this.noticedBeforeMs
   }
 
   /** A new voter has what was committed a while ago. */
   private checkCaughtUp(member: string): void {
-    const since = this.init.scheduler.now - NOTICE_MS
+    const since = this.noticedBeforeMs
     const must = this.committedAt.findLast(({ atMs }) => atMs <= since)?.index ?? 0
     const has = this.init.raft.lastIndexOf(member)
     if (has >= must) return

@@ -1,9 +1,10 @@
-/** All mutants of the rules in docs/coherence.md, docs/identity.md and docs/storage.md, and of the kernel. */
+/** All mutants of the rules of docs/coherence.md, identity.md, membership.md and storage.md, and of the kernel. */
 import type { Mutant, Suite } from '../mutants/mutant.js'
 import { CLIENT_MUTANTS } from './mutants-client.js'
 import { IDENTITY_MUTANTS } from './mutants-identity.js'
 import { LEADER_MUTANTS } from './mutants-leader.js'
 import { LOG_MUTANTS } from './mutants-log.js'
+import { MEMBERSHIP_MUTANTS } from './mutants-membership.js'
 import { SNAPSHOT_MUTANTS } from './mutants-snapshots.js'
 
 const MUTANTS: readonly Mutant[] = [
@@ -11,7 +12,8 @@ const MUTANTS: readonly Mutant[] = [
   ...LOG_MUTANTS,
   ...SNAPSHOT_MUTANTS,
   ...CLIENT_MUTANTS,
-  ...IDENTITY_MUTANTS
+  ...IDENTITY_MUTANTS,
+  ...MEMBERSHIP_MUTANTS
 ]
 
 export const CLUSTER_SUITE: Suite = { name: 'cluster', root: 'packages/', mutants: MUTANTS }

@@ -23,6 +23,7 @@ export const MEMBERSHIP_KINDS = {
   moveLeader: 0,
   changeRoundTrip: 0,
   removeBesideDown: 0,
+  slowLearner: 0,
   nonsense: 0,
   formerFolder: 0,
   twinFolder: 0,
@@ -55,6 +56,8 @@ interface OperatorInit {
 
 const MIN_VOTERS = 3
 const LOOK_MS = 100
+/** A leader lets a learner lag far less than so many round trips. */
+const SLOW_LOG_ROUND_TRIPS = 50
 /** Longer than a leader takes to notice that a peer is away. */
 const AWAY_MS = 4000
 /** Refusals with good reasons: others change the cluster, too, and peers are away. */
@@ -106,6 +109,7 @@ export class Operator {
       moveLeader: () => this.moveLeader(random),
       changeRoundTrip: () => this.changeRoundTrip(random),
       removeBesideDown: () => this.removeBesideDown(random),
+      slowLearner: () => this.slowLearner(random),
       nonsense: () => this.tryNonsense(random),
       formerFolder: () => this.formerFolders.begin(random),
       twinFolder: () => this.copyMember(random),
@@ -141,6 +145,43 @@ export class Operator {
     await this.change({ type: 'promoteMember', id })
   }
 
+  /**
+   * The log of a learner is slow for a while, so that the learner answers and falls behind: of one that an admin
+   * promotes, or of one that replaces its own lost folder.
+   */
+  private async slowLearner(random: RandomSource): Promise<void> {
+    const wiped = random.is(0.3) ? this.wiped(random) : undefined
+    const peer = wiped ?? (await this.anyLearner(random))
+    if (peer === undefined) return
+    const { scheduler, coverage, roundTripMs } = this.init
+    const slowMs = SLOW_LOG_ROUND_TRIPS * (this.see()?.config.roundTripMs ?? roundTripMs)
+    peer.slowLogMs = peer.core === undefined ? 0 : slowMs
+    peer.nextSlowLogMs = slowMs
+    if (peer.process === undefined) peer.start()
+    const startMs = scheduler.now
+    await this.until(() => scheduler.now > startMs + 1.3 * slowMs)
+    const id = peer.member
+    if (id !== undefined && this.see()?.learners.includes(id) === true) {
+      const outcome = await this.change({ type: 'promoteMember', id })
+      if (outcome.type === 'refused') coverage.add('promotions of learners that lag refused')
+    }
+    await this.until(() => scheduler.now > startMs + 4 * slowMs)
+    peer.slowLogMs = 0
+    peer.nextSlowLogMs = 0
+  }
+
+  /** A learner that runs, if need be a new one. */
+  private async anyLearner(random: RandomSource): Promise<SimPeer | undefined> {
+    const find = (): SimPeer | undefined => {
+      const seen = this.see()
+      const learners = seen?.learners.map((id) => this.peerOf(id)) ?? []
+      return learners.find((peer) => this.runsAsMember(peer, seen))
+    }
+    if (find() === undefined) await this.addPeer(random)
+    await this.until(() => find() !== undefined)
+    return find()
+  }
+
   private async removePeer(random: RandomSource): Promise<void> {
     const seen = this.see()
     if (seen === undefined) return
@@ -158,17 +199,23 @@ export class Operator {
 
   /** Loses the folder of a member, which comes back under its key with `--rejoin`. */
   private async wipePeer(random: RandomSource): Promise<void> {
+    const peer = this.wiped(random)
+    if (peer === undefined) return
+    await this.init.admin.sleep(random.exponential(500))
+    if (peer.process === undefined && peer.isInstalled) peer.start()
+  }
+
+  private wiped(random: RandomSource): SimPeer | undefined {
     const { coverage, peers } = this.init
     const seen = this.see()
     const candidates = peers.filter((peer) => this.runsAsMember(peer, seen) && this.folders.mayLose(peer.member!))
-    if (candidates.length === 0) return
+    if (candidates.length === 0) return undefined
     const peer = random.pick(candidates)
     const member = peer.member!
     coverage.add('folders wiped')
     peer.crash(random.is(0.5))
     this.folders.lose(member, peer.id, peer.wipe())
-    await this.init.admin.sleep(random.exponential(500))
-    if (peer.process === undefined && peer.isInstalled) peer.start()
+    return peer
   }
 
   /** Replaces a voter by a peer with another key: its machine is gone for good, or is to be given up. */

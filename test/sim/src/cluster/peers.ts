@@ -87,6 +87,9 @@ export class SimPeer {
   oldFolderStart = { term: 0, lastIndex: 0 }
   /** The rows of this life. */
   rows: WatchedRows | undefined
+  /** Each write to the log takes so much longer, at once or from the next start on. */
+  slowLogMs = 0
+  nextSlowLogMs = 0
   /** The peer stops in order. */
   isStopping = false
   /** The largest file that its logs ever had. */
@@ -159,14 +162,16 @@ export class SimPeer {
     return makeFolder({ incarnation, joinedCluster, ...this.disk() })
   }
 
-  private disk(): Pick<FolderInit, 'delayMs' | 'later'> {
+  private disk(): Omit<FolderInit, 'incarnation' | 'joinedCluster'> {
+    const delayMs = (): number => {
+      const { diskLatencyMs } = this.world.settings
+      return this.world.network.isFaulty && this.random.is(0.01)
+        ? this.random.between(20, 200)
+        : this.random.exponential(diskLatencyMs)
+    }
     return {
-      delayMs: () => {
-        const { diskLatencyMs } = this.world.settings
-        return this.world.network.isFaulty && this.random.is(0.01)
-          ? this.random.between(20, 200)
-          : this.random.exponential(diskLatencyMs)
-      },
+      delayMs,
+      logDelayMs: (operation) => (operation === 'write' ? this.slowLogMs : 0) + delayMs(),
       later: (delayMs, callback) => void this.process?.after('io', delayMs, `${this.name} disk`, callback)
     }
   }
@@ -397,6 +402,7 @@ export class SimPeer {
 
   private connect(core: PeerCore, node: SimNode): void {
     this.core = core
+    this.slowLogMs = this.nextSlowLogMs
     const takesNoPart = this.isOnOldFolder || this.init.twin !== undefined
     if (takesNoPart && this.oldFolderStart.lastIndex === 0) {
       const { hardState, lastIndex } = core.root.replica.log

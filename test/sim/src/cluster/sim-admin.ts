@@ -38,6 +38,8 @@ export type Outcome =
 
 /** Longer than a leader lets a change wait for the one before. */
 const ANSWER_MS = 8000
+/** An admin who does not wait for the answer, and asks again. */
+const IMPATIENT_MS = 800
 /** Refusals that say nothing of the change itself. */
 const AGAIN: ReadonlySet<string> = new Set(['UnavailableError', 'QuotaExceededError'])
 
@@ -85,7 +87,9 @@ export class SimAdmin {
   /** Resolves with undefined if there is no answer. */
   private async ask(peerId: string, change: AdminChange): Promise<LeaderMessage | undefined> {
     const timeout = new AbortController()
-    const cancel = this.process.clock.schedule(ANSWER_MS, () => timeout.abort(new Error('no answer')))
+    const { random } = this.init
+    const timeoutMs = random.is(0.3) ? random.exponential(IMPATIENT_MS) : ANSWER_MS
+    const cancel = this.process.clock.schedule(timeoutMs, () => timeout.abort(new Error('no answer')))
     try {
       const stream = await this.node.dial(peerId, [addressOf(peerId)], {
         protocol: PROTOCOL_CONTROL,

@@ -14,6 +14,8 @@ export interface Mutant extends Change {
   readonly name: string
   /** The rule, and where it is written down. */
   readonly rule: string
+  /** Only seeds of this mix count: the others are not run. */
+  readonly mix?: string
   /** Further changes, if the rule is kept in more than one place. */
   readonly and?: readonly Change[]
 }

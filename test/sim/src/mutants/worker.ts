@@ -37,7 +37,12 @@ async function run({ suite, root, mutant, from, seeds }: MutantTask): Promise<vo
   const { signature } = await import('../minimize.js')
   const count = Atomics.load(new Int32Array(applied), 0)
   if (count !== patches.length) throw new Error(`${count} of ${patches.length} patches were loaded`)
-  for (let seed = from; seed < from + seeds; seed++) {
+  const { mix } = mutant
+  const { hasMix } = await import('../cluster/settings.js')
+  let left = seeds
+  for (let seed = from; left > 0; seed++) {
+    if (mix !== undefined && !hasMix(seed, mix)) continue
+    left--
     const result = await simulate({ seed })
     const invariant = signature(result)
     if (invariant !== undefined) return report({ type: 'caught', seed, invariant, message: result.failure!.message })
