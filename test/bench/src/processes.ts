@@ -179,8 +179,8 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     const added = await newPeer()
     await admin('members', 'add', added.multiaddr)
     await startNew(added)
-    // Refused until the learner has caught up.
-    await until(() => admin('members', 'promote', added.peerId), `${added.peerId} to be promoted`)
+    // Refused until the learner has caught up, which takes minutes for a large store.
+    await until(() => admin('members', 'promote', added.peerId), `${added.peerId} to be promoted`, 20 * 60_000)
     return { bySnapshot: await hasSnapshot(added) }
   }
 
@@ -293,11 +293,12 @@ async function freePort(): Promise<number> {
   return port
 }
 
-async function until(condition: () => Promise<boolean>, what: string): Promise<void> {
-  const deadline = performance.now() + 120_000
+/** The conditions run commands, which take time from what is measured, so they are not asked often. */
+async function until(condition: () => Promise<boolean>, what: string, mayLastMs = 120_000): Promise<void> {
+  const deadline = performance.now() + mayLastMs
   while (!(await condition())) {
-    if (performance.now() > deadline) throw new Error(`waited two minutes for ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 500))
+    if (performance.now() > deadline) throw new Error(`waited ${mayLastMs / 1_000} s for ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
   }
 }
 
