@@ -242,10 +242,11 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     return members.find(({ peerId }) => peerId === id)
   }
 
-  /** Whether a directory that the peer has joined with is a voter. */
-  async function isVoter({ peerId }: Peer): Promise<boolean> {
+  /** Whether the peer votes with its present directory, with which it has joined. A former one may still be listed. */
+  async function isVoter(peer: Peer): Promise<boolean> {
+    const member = `"${peer.peerId}/${await directoryOf(peer)}"`
     const listed = await quire('members', 'list', '--json').catch(() => '')
-    return listed.split('\n').some((line) => line.includes(`"${peerId}/`) && line.includes('"voter"'))
+    return listed.split('\n').some((line) => line.includes(member) && line.includes('"voter"'))
   }
 
   async function isHealthy(): Promise<boolean> {
