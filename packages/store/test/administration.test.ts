@@ -440,9 +440,21 @@ describe('replacements that a leader completes', () => {
         { type: 'removed', id: 'c' }
       ]
     ])
-    expect(node.config).toMatchObject({ invited: [], change: { by: 'a', what: 'd/1d replaces c' } })
+    expect(node.config).toMatchObject({ change: { by: 'a', what: 'd/1d replaces c' } })
     await clock.advance(5_000)
     expect(node.changes).toHaveLength(1)
+  })
+
+  it('a leader removes a replaced member when the cluster has left the joint configuration', async () => {
+    node.progress.set('d/1d', UP)
+    await clock.advance(1_000)
+    await apply()
+    node.voters = ['a', 'b', 'd/1d']
+    node.learners = []
+    await clock.advance(1_000)
+    expect(node.changes[1]).toEqual([])
+    expect(node.config).toMatchObject({ invited: [], change: { what: 'removes c, which d/1d has replaced' } })
+    expect(node.config.members.map(({ peerId }) => peerId)).toEqual(['a', 'b', 'd'])
   })
 
   it('a leader completes a replacement later if another change is not committed yet', async () => {

@@ -463,16 +463,28 @@ describe('the end of a replacement', () => {
   const config = cluster({ invited: [invited('d', 'b')] }, { d: '1d' })
   const learners = ['d/1d']
 
-  it('a replacement ends in one change, in which the new member votes and the old one is removed', () => {
-    expect(made(planTakeover(config, group({ learners }), 'a'))).toEqual({
+  it('a replacement makes the new member a voter in place of the old one in one change', () => {
+    expect(made(planTakeover(config, group({ learners }), 'a'))).toMatchObject({
       changes: [
         { type: 'voter', id: 'd/1d' },
         { type: 'removed', id: 'b' }
       ],
-      members: ['a', 'c', 'd/1d'],
-      invited: [],
       revision: 8,
       change: { by: 'a', what: 'd/1d replaces b' }
+    })
+  })
+
+  it('a replaced voter stays a member, with links, until it no longer counts in a joint configuration (seed 1128704115)', () => {
+    const joint = planTakeover(config, group({ learners }), 'a')
+    expect(made(joint)).toMatchObject({ members: ['a', 'b', 'c', 'd/1d'], invited: ['d for b'] })
+    // The new member need not answer for that.
+    const left = group({ voters: ['a', 'c', 'd/1d'], silent: ['d/1d'], behind: ['d/1d'] })
+    expect(made(planTakeover(joint!.config, left, 'a'))).toEqual({
+      changes: [],
+      members: ['a', 'c', 'd/1d'],
+      invited: [],
+      revision: 9,
+      change: { by: 'a', what: 'removes b, which d/1d has replaced' }
     })
   })
 
@@ -520,11 +532,15 @@ describe('the end of a replacement', () => {
 
   it('a peer that comes back to its own place takes it, and a peer that was invited for that place joins as another one', () => {
     const both = cluster({ invited: [invited('b', 'b'), invited('d', 'b')] }, { b: '2b' })
-    expect(made(planTakeover(both, group({ learners: ['b/2b'] }), 'a'))).toMatchObject({
+    const joint = planTakeover(both, group({ learners: ['b/2b'] }), 'a')
+    expect(made(joint)).toMatchObject({
       changes: [
         { type: 'voter', id: 'b/2b' },
         { type: 'removed', id: 'b' }
-      ],
+      ]
+    })
+    const left = group({ voters: ['a', 'c', 'b/2b'] })
+    expect(made(planTakeover(joint!.config, left, 'a'))).toMatchObject({
       members: ['a', 'c', 'b/2b'],
       invited: ['d']
     })

@@ -125,7 +125,13 @@ export function planJoin(config: ReplicatedConfig, facts: GroupFacts, request: J
   return { changes: [{ type: 'learner', id }, ...removals(stale, facts)], config: joined }
 }
 
-/** Plans the end of a replacement whose new member has caught up; undefined if there is none. `self` leads. */
+/**
+ * Plans the next step of a replacement whose new member has caught up; undefined if there is none. `self` leads.
+ *
+ * First the new member votes in place of the old one. That change is joint: the old voter counts until the cluster
+ * leaves the joint configuration, so the others must keep their links to it. It is a member until then, and the second
+ * step removes it.
+ */
 export function planTakeover(config: ReplicatedConfig, facts: GroupFacts, self: string): PlannedChange | undefined {
   for (const invitation of config.invited) {
     const { peerId, replaces } = invitation
@@ -133,15 +139,21 @@ export function planTakeover(config: ReplicatedConfig, facts: GroupFacts, self: 
     const joined = config.members.find((member) => member.peerId === peerId && memberId(member) !== replaces)
     if (joined === undefined) continue
     const id = memberId(joined)
-    if (!facts.hasCaughtUp(id) || !facts.answers(id)) continue
+    const hasReplaced = facts.voters.includes(id) && !facts.voters.includes(replaces)
+    if (!hasReplaced && (!facts.hasCaughtUp(id) || !facts.answers(id))) continue
     const others = facts.voters.filter((voter) => voter !== replaces)
     // It may be a voter already, if an admin has promoted it.
     const isNewVoter = facts.voters.includes(replaces) && !others.includes(id)
-    if (!isServed(isNewVoter ? [...others, id] : others, facts)) continue
-    return {
-      changes: [...(isNewVoter ? [{ type: 'voter', id } as const] : []), ...removals([replaces], facts)],
-      config: revised(withoutMember(config, replaces), self, `${id} replaces ${replaces}`)
+    if (!hasReplaced && !isServed(isNewVoter ? [...others, id] : others, facts)) continue
+    const changes = removals([replaces], facts)
+    if (isNewVoter) {
+      return {
+        changes: [{ type: 'voter', id }, ...changes],
+        config: revised(config, self, `${id} replaces ${replaces}`)
+      }
     }
+    const what = `removes ${replaces}, which ${id} has replaced`
+    return { changes, config: revised(withoutMember(config, replaces), self, what) }
   }
   return undefined
 }
