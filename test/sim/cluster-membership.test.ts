@@ -7,6 +7,10 @@ describe('members of a simulated cluster that change', { timeout: 60_000 }, () =
     await expectSound(1128700195, 1)
   })
 
+  it('a voter that is replaced keeps its links while it counts and another voter is away (seed 1128704115)', async () => {
+    await expectSound(1128704115, 1)
+  })
+
   it('a command that is repeated is answered when the change is committed (seed 1128700427)', async () => {
     await expectSound(1128700427, 1)
   })

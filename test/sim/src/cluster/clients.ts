@@ -6,7 +6,7 @@ import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
 import { ClientLog, type History } from './history.js'
-import { addressOf, nameOf } from './ids.js'
+import { nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { PageInvariants, ViewedClient } from './page-invariants.js'
 import { Program } from './program.js'
@@ -38,7 +38,7 @@ export interface ClientWorld {
   readonly history: History
   readonly listings: ListingInvariants
   readonly unnamed: UnnamedFiles
-  /** The peers that a client knows when it starts. */
+  /** The addresses of the peers that a client knows when it starts. */
   readonly peersToAsk: () => readonly string[]
   /** Programs finish their current action and stop. */
   readonly isStopping: () => boolean
@@ -138,7 +138,7 @@ export class SimClient implements ViewedClient {
     const { settings } = this.world
     const log = this.log!
     // The addresses of some peers; the client learns the others.
-    const peers = this.world.peersToAsk().slice(random.int(0, 1), random.int(2, 3)).map(addressOf)
+    const peers = this.world.peersToAsk().slice(random.int(0, 1), random.int(2, 3))
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
     return createDsmClientOn(
       { network: node, clock: process.clock, random: random.fork('random') },

@@ -68,6 +68,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['replacements by another key', 20],
   ['promotions of learners that lag refused', 15],
   ['removals that would leave no majority refused', 2],
+  ['peers moved', 20],
   ['nonsense refused', 30],
   ['commands of admins without an answer', 300],
   ['configurations heard through a link', 800],

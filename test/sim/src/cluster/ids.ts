@@ -1,4 +1,4 @@
-/** The nodes of the cluster. Addresses name a peer for libp2p's parsers, and nobody dials them. */
+/** The nodes of the cluster, and their addresses. */
 
 /** The peers that the cluster is founded with. */
 export const PEER_IDS = [
@@ -30,8 +30,9 @@ export const ADMIN_IDS = [
 
 const ALL_PEERS: readonly string[] = [...PEER_IDS, ...SPARE_IDS]
 
-export function addressOf(peerId: string): string {
-  return `/ip4/192.0.2.${ALL_PEERS.indexOf(peerId) + 1}/tcp/4001/p2p/${peerId}`
+/** The address of a peer, or its next one after so many moves. */
+export function addressOf(peerId: string, moves = 0): string {
+  return `/ip4/192.0.2.${ALL_PEERS.indexOf(peerId) + 1}/tcp/${4001 + moves}/p2p/${peerId}`
 }
 
 /**

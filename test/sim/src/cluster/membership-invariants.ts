@@ -83,13 +83,20 @@ export class MembershipInvariants {
     this.count(before, next)
   }
 
-  /** The two parts of a configuration name the same members, no two voters have one key, and somebody is an admin. */
+  /**
+   * The two parts of a configuration name the same members, no two voters have one key, and somebody is an admin. A
+   * member that was replaced stays one, so that others link with it, while it counts in a joint configuration.
+   */
   private checkMembers({ raft, cluster }: Committed): void {
-    const { voters, learners, learnersNext } = raft
-    const members = cluster.members.map((member) => idOf(member)).sort()
-    const nodes = [...voters, ...learners, ...learnersNext].sort()
+    const { voters, learners, learnersNext, outgoing } = raft
+    const members = cluster.members.map((member) => idOf(member))
+    const nodes = [...voters, ...learners, ...learnersNext, ...outgoing]
+    const replaced = cluster.invited.map(({ replaces }) => replaces)
     const facts = `members ${members.join(' ')}; nodes ${nodes.join(' ')}`
-    if (members.join(' ') !== nodes.join(' ')) throw new Violation('members are the nodes of Raft', facts)
+    const areMembers = nodes.every((id) => members.includes(id))
+    if (!areMembers || !members.every((id) => nodes.includes(id) || replaced.includes(id))) {
+      throw new Violation('members are the nodes of Raft', facts)
+    }
     // An admin may promote a peer before it has taken the place of its own lost folder.
     const staying = voters.filter((id) => cluster.invited.every(({ replaces }) => replaces !== id))
     if (new Set(staying.map((id) => peerIdIn(id))).size < staying.length) {

@@ -186,22 +186,30 @@ const RULES: readonly Mutant[] = [
     name: 'a replacement keeps the old voter',
     rule: REPLACING,
     file: PLANS,
-    find: "changes: [...(isNewVoter ? [{ type: 'voter', id }] : []), ...removals([replaces], facts)],",
-    replace: "changes: [...(isNewVoter ? [{ type: 'voter', id }] : [])],"
+    find: "changes: [{ type: 'voter', id }, ...changes],",
+    replace: "changes: [{ type: 'voter', id }],",
+    and: [{ file: PLANS, find: 'const changes = removals([replaces], facts);', replace: 'const changes = [];' }]
   },
   {
     name: 'a replacement removes the old voter alone',
     rule: REPLACING,
     file: PLANS,
-    find: "changes: [...(isNewVoter ? [{ type: 'voter', id }] : []), ...removals([replaces], facts)],",
-    replace: 'changes: removals([replaces], facts),'
+    find: "changes: [{ type: 'voter', id }, ...changes],",
+    replace: 'changes,'
+  },
+  {
+    name: 'a replaced voter is no member while it counts in a joint configuration',
+    rule: REPLACING,
+    file: PLANS,
+    find: 'config: revised(config, self,',
+    replace: 'config: revised(withoutMember(config, replaces), self,'
   },
   {
     name: 'a replacement does not wait until the new member has caught up',
     rule: REPLACING,
     file: PLANS,
-    find: 'if (!facts.hasCaughtUp(id) || !facts.answers(id))',
-    replace: 'if (!facts.answers(id))'
+    find: 'if (!hasReplaced && (!facts.hasCaughtUp(id) || !facts.answers(id)))',
+    replace: 'if (!hasReplaced && !facts.answers(id))'
   },
   {
     name: 'a peer that has joined and applied nothing does not name its cluster',

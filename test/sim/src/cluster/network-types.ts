@@ -46,6 +46,8 @@ export interface Host {
   readonly id: string
   readonly process: SimProcess
   readonly handlers: Map<string, ProtocolHandler>
+  /** Where others reach it; undefined for a node that nobody dials. */
+  readonly address: string | undefined
   /** Whether a node may connect; otherwise the reason why not. */
   allow: (id: string) => true | string
   /** The machine answers for a process that is gone. */

@@ -13,6 +13,11 @@ import { Stream } from './stream.js'
 
 const REFUSED_MS = 2
 
+interface Remote {
+  readonly id: string
+  readonly addresses: readonly string[]
+}
+
 /**
  * Carries streams between simulated nodes.
  *
@@ -55,8 +60,8 @@ export class SimNetwork implements StreamNetwork {
   }
 
   /** A process starts under this id, on the machine of an earlier one if there was one. */
-  attach(id: string, process: SimProcess): SimNode {
-    const host = newHost(id, process)
+  attach(id: string, process: SimProcess, address?: string): SimNode {
+    const host = newHost(id, process, address)
     this.hosts.set(id, host)
     // The restarted machine does not know the streams of its earlier life, and says so when it hears of them.
     for (const stream of this.streams) {
@@ -74,9 +79,9 @@ export class SimNetwork implements StreamNetwork {
     return {
       id: host.id,
       handle: (protocol, _maxFrameBytes, accept, refuse) => host.handlers.set(protocol, { accept, refuse }),
-      dial: (remote, _addresses, options) => {
+      dial: (remote, addresses, options) => {
         if (options.relay !== undefined) return Promise.reject(new Error('no simulated node relays'))
-        return this.dial(host, remote, options)
+        return this.dial(host, { id: remote, addresses }, options)
       },
       setAllow: (allow) => this.setAllow(host, allow)
     }
@@ -206,7 +211,7 @@ export class SimNetwork implements StreamNetwork {
   }
 
   /** Opens a stream. The remote accepts it before the dialer has it. */
-  private dial(from: Host, to: string, options: DialOptions): Promise<FrameStream> {
+  private dial(from: Host, { id: to, addresses }: Remote, options: DialOptions): Promise<FrameStream> {
     const { random, coverage } = this.init
     return new Promise((resolve, reject) => {
       if (!from.process.alive) return
@@ -248,7 +253,9 @@ export class SimNetwork implements StreamNetwork {
           if (this.isBlocked(to, from.id)) return
           from.process.after('io', back + REFUSED_MS, `${label} refused`, () => fail(new Error(`${to} refuses`)))
         }
-        if (!host.process.alive) return refuse()
+        // An open connection serves whatever the addresses are.
+        const isFound = host.address === undefined || addresses.includes(host.address)
+        if (!host.process.alive || (!isFound && !this.isConnected(from.id, to))) return refuse()
         host.process.enter('io', label, () => {
           const handler = host.handlers.get(options.protocol)
           const verdict = host.allow(from.id)
@@ -286,6 +293,6 @@ export class SimNetwork implements StreamNetwork {
   }
 }
 
-function newHost(id: string, process: SimProcess): Host {
-  return { id, process, handlers: new Map(), allow: () => true, isUp: true }
+function newHost(id: string, process: SimProcess, address?: string): Host {
+  return { id, process, address, handlers: new Map(), allow: () => true, isUp: true }
 }

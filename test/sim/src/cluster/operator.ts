@@ -20,6 +20,7 @@ export const MEMBERSHIP_KINDS = {
   removePeer: 0,
   wipePeer: 0,
   replacePeer: 0,
+  movePeer: 0,
   moveLeader: 0,
   changeRoundTrip: 0,
   removeBesideDown: 0,
@@ -56,6 +57,7 @@ interface OperatorInit {
 
 const MIN_VOTERS = 3
 const LOOK_MS = 100
+const MOVE_PAUSE_MS = 3000
 /** A leader lets a learner lag far less than so many round trips. */
 const SLOW_LOG_ROUND_TRIPS = 50
 /** Longer than a leader takes to notice that a peer is away. */
@@ -77,6 +79,7 @@ export class Operator {
   private isStopped = false
   /** The operations under way. */
   private running = 0
+  private movedAtMs = 0
   /** Peers that an operation under way uses. */
   private readonly taken = new Set<SimPeer>()
 
@@ -106,6 +109,7 @@ export class Operator {
       removePeer: () => this.removePeer(random),
       wipePeer: () => this.wipePeer(random),
       replacePeer: () => this.replacePeer(random),
+      movePeer: () => this.movePeer(random),
       moveLeader: () => this.moveLeader(random),
       changeRoundTrip: () => this.changeRoundTrip(random),
       removeBesideDown: () => this.removeBesideDown(random),
@@ -242,6 +246,26 @@ export class Operator {
     await this.until(isOver)
     if (!isGone && isOver()) await this.turnOff(old, random)
     this.taken.delete(former)
+    this.taken.delete(peer)
+  }
+
+  /** Starts a peer under another address, which it tells the others. */
+  private async movePeer(random: RandomSource): Promise<void> {
+    const { scheduler, coverage, peers } = this.init
+    const seen = this.see()
+    if (seen === undefined) return
+    const members = seen.config.members.map((member) => this.peerOf(idOf(member)))
+    // The others must have learned the address before another peer moves: each knows one address of a peer at a time.
+    if (scheduler.now < this.movedAtMs + MOVE_PAUSE_MS || !members.every((peer) => this.runsAsMember(peer, seen)))
+      return
+    this.movedAtMs = scheduler.now
+    const peer = random.pick(peers.filter((each) => members.includes(each)))
+    this.taken.add(peer)
+    peer.crash(random.is(0.5))
+    peer.move()
+    coverage.add('peers moved')
+    await this.init.admin.sleep(random.exponential(300))
+    if (peer.process === undefined && peer.isInstalled) peer.start()
     this.taken.delete(peer)
   }
 

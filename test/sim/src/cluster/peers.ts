@@ -77,6 +77,8 @@ export class SimPeer {
   readonly name: string
   /** An operator wants the peer to run. */
   isInstalled: boolean
+  /** How often the peer has moved to another address. */
+  private moves = 0
   process: SimProcess | undefined
   core: PeerCore | undefined
   /** Incremented at each start. */
@@ -176,6 +178,16 @@ export class SimPeer {
     }
   }
 
+  /** Where others reach the peer, or its next process. */
+  get address(): string {
+    return addressOf(this.id, this.moves)
+  }
+
+  /** The peer, which does not run, gets another address. */
+  move(): void {
+    this.moves++
+  }
+
   /** Copies the folder while no process uses it. */
   copyFolder(): Folder {
     return copyFolder(this.folder!)
@@ -245,7 +257,7 @@ export class SimPeer {
     const process = new SimProcess(this.name, scheduler, this.random.fork(`process ${life}`), rate)
     this.process = process
     const { id, twin } = this.init
-    const node = twin !== undefined ? network.attachTwin(id, process) : network.attach(id, process)
+    const node = twin !== undefined ? network.attachTwin(id, process) : network.attach(id, process, this.address)
     const { folder } = this
     if (folder === undefined || (folder.joinedCluster !== undefined && !folder.isFounded)) this.join(process, node)
     else this.open(process, node, folder)
@@ -408,7 +420,7 @@ export class SimPeer {
       const { hardState, lastIndex } = core.root.replica.log
       this.oldFolderStart = { term: hardState.term, lastIndex }
     }
-    core.connect(node, [addressOf(this.id)])
+    core.connect(node, [this.address])
     if (core.root.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
   }
 

@@ -2,7 +2,7 @@ import { decode, type AdminChange, type Member } from '@quire/protocol'
 import type { RaftStatus } from '@quire/raft'
 import { clusterConfig, type ReplicatedConfig } from '@quire/store/internal'
 import type { AccessOperator } from './access-operator.js'
-import { addressOf, memberIdOf, peerIdIn } from './ids.js'
+import { memberIdOf, peerIdIn } from './ids.js'
 import type { LostFolders } from './lost-folders.js'
 import type { SimPeer } from './peers.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
@@ -83,8 +83,8 @@ export function idOf({ peerId, incarnation }: ReplicatedConfig['members'][number
   return memberIdOf(peerId, incarnation)
 }
 
-export function memberOf({ id }: SimPeer): Member {
-  return { peerId: id, addresses: [addressOf(id)] }
+export function memberOf({ id, address }: SimPeer): Member {
+  return { peerId: id, addresses: [address] }
 }
 
 /** The learner is to take the place of another member. */

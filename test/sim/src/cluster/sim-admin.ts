@@ -10,13 +10,14 @@ import {
   leaderMessage,
   type AdminChange,
   type LeaderMessage,
+  type Member,
   type QuireError
 } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
-import { addressOf, nameOf } from './ids.js'
+import { nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimNode } from './network-types.js'
 
@@ -27,7 +28,7 @@ interface SimAdminInit {
   readonly coverage: Coverage
   readonly random: RandomSource
   /** The peers that may lead, one at least. */
-  readonly peersToAsk: () => readonly string[]
+  readonly peersToAsk: () => readonly Member[]
 }
 
 /** `unknown`: the admin has given up, and the change may be made or not. */
@@ -63,7 +64,8 @@ export class SimAdmin {
     const { random, coverage, peersToAsk } = this.init
     let leader = ''
     while (isWanted()) {
-      const answer = await this.ask(leader === '' ? random.pick(peersToAsk()) : leader, change)
+      const known = peersToAsk()
+      const answer = await this.ask(known.find(({ peerId }) => peerId === leader) ?? random.pick(known), change)
       leader = ''
       if (answer?.type === 'administered') return { type: 'done', index: answer.index }
       if (answer?.type === 'redirect') {
@@ -85,13 +87,13 @@ export class SimAdmin {
   }
 
   /** Resolves with undefined if there is no answer. */
-  private async ask(peerId: string, change: AdminChange): Promise<LeaderMessage | undefined> {
+  private async ask({ peerId, addresses }: Member, change: AdminChange): Promise<LeaderMessage | undefined> {
     const timeout = new AbortController()
     const { random } = this.init
     const timeoutMs = random.is(0.3) ? random.exponential(IMPATIENT_MS) : ANSWER_MS
     const cancel = this.process.clock.schedule(timeoutMs, () => timeout.abort(new Error('no answer')))
     try {
-      const stream = await this.node.dial(peerId, [addressOf(peerId)], {
+      const stream = await this.node.dial(peerId, addresses, {
         protocol: PROTOCOL_CONTROL,
         maxFrameBytes: MAX_CONTROL_FRAME_BYTES,
         signal: timeout.signal

@@ -1,3 +1,4 @@
+import type { Member } from '@quire/protocol'
 import type { Applied } from '@quire/store/internal'
 import { drawSchedule, isSelected, NOISE, type InjectedEvent } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
@@ -6,7 +7,7 @@ import { AccessInvariants } from './access-invariants.js'
 import { History } from './history.js'
 import { SimClient } from './clients.js'
 import { Faults, FAULTS, type Fault } from './faults.js'
-import { ADMIN_IDS, CLIENT_IDS, PEER_IDS, SPARE_IDS, addressOf, withNames } from './ids.js'
+import { ADMIN_IDS, CLIENT_IDS, PEER_IDS, SPARE_IDS, withNames } from './ids.js'
 import { LogInvariants } from './log-invariants.js'
 import { EvidenceInvariants } from './evidence-invariants.js'
 import { LinkInvariants } from './link-invariants.js'
@@ -20,6 +21,7 @@ import { SimPeer, type PeerWorld } from './peers.js'
 import { PeerRaftInvariants } from './raft-invariants.js'
 import { ReferenceState } from './reference-state.js'
 import { drawSettings } from './settings.js'
+import { memberOf } from './settlement.js'
 import { SimAdmin } from './sim-admin.js'
 import type { Settings } from './settings-types.js'
 import { SnapshotInvariants } from './snapshot-invariants.js'
@@ -149,7 +151,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       coverage,
       random: this.random.fork('peers'),
       settings: settings.peer,
-      seeds: () => this.peersToAsk().map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),
+      seeds: () => this.peersToAsk(),
       onApplied: (peer: SimPeer, index: number, applied: Applied | undefined) =>
         this.guard(() => this.applied(peer, index, applied)),
       onReceiving: (peer: SimPeer) => this.faults.receiving(peer),
@@ -178,7 +180,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     const { scheduler, network, coverage, peers, clients, raft, settings } = this
     const admins = this.random.fork('admins')
     const [admin, helper, stranger] = ADMIN_IDS.map((id) => {
-      const peersToAsk = (): readonly string[] => this.peersToAsk()
+      const peersToAsk = (): readonly Member[] => this.peersToAsk()
       return new SimAdmin({ id, scheduler, network, coverage, random: admins.fork(id), peersToAsk })
     })
     return new Operator({
@@ -193,11 +195,12 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   }
 
   /** The members of the newest configuration that any peer has applied, whether they run or not. */
-  private peersToAsk(): readonly string[] {
-    if (!this.settings.isAdministered) return PEER_IDS
+  private peersToAsk(): readonly Member[] {
     const configs = this.peers.flatMap(({ core }) => (core === undefined ? [] : [core.config]))
     const newest = configs.reduce((one, other) => (one.revision < other.revision ? other : one), configs[0]!)
-    return newest === undefined ? PEER_IDS : [...new Set(newest.members.map(({ peerId }) => peerId))]
+    const isAdministered = this.settings.isAdministered && newest !== undefined
+    const ids = isAdministered ? newest.members.map(({ peerId }) => peerId) : PEER_IDS
+    return [...new Set(ids)].map((id) => memberOf(this.peers.find((peer) => peer.id === id)!))
   }
 
   get members(): readonly SimPeer[] {
@@ -213,7 +216,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       history,
       listings,
       unnamed,
-      peersToAsk: () => this.peersToAsk(),
+      peersToAsk: () => this.peersToAsk().map(({ addresses: [address] }) => address!),
       random: this.random.fork('clients'),
       settings: settings.client,
       invariants: this.pages,
