@@ -451,7 +451,8 @@ describe('replacements that a leader completes', () => {
     await apply()
     node.voters = ['a', 'b', 'd/1d']
     node.learners = []
-    await clock.advance(1_000)
+    administration.configured()
+    await clock.advance(10)
     expect(node.changes[1]).toEqual([])
     expect(node.config).toMatchObject({ invited: [], change: { what: 'removes c, which d/1d has replaced' } })
     expect(node.config.members.map(({ peerId }) => peerId)).toEqual(['a', 'b', 'd'])

@@ -211,8 +211,15 @@ export class Administration {
     return 0
   }
 
-  private scheduleTick(): void {
-    this.cancelTick = this.init.clock.schedule(TICK_MS, () => {
+  /** A configuration was applied. The next step of a replacement may follow at once. */
+  configured(): void {
+    if (this.isClosed) return
+    this.cancelTick()
+    this.scheduleTick(0)
+  }
+
+  private scheduleTick(delayMs = TICK_MS): void {
+    this.cancelTick = this.init.clock.schedule(delayMs, () => {
       this.scheduleTick()
       this.completeReplacement()
     })

@@ -311,6 +311,7 @@ export class PeerCore {
     this.newestConfig = config
     this.learnOwn()
     this.parts?.links.configure(config)
+    this.parts?.administration.configured()
     for (const group of this.groups.values()) group.node?.setTickMs(this.timing.tickMs)
     this.init.onConfig?.(config)
   }
