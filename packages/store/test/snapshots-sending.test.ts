@@ -236,21 +236,26 @@ describe('the end of a transfer', () => {
     await expectEnd(index, offset)
   })
 
-  it('a transfer ends when the entries that the log keeps for it take more bytes than its limit', async () => {
-    limit({ maxLogBytes: 1_000 })
+  it('a transfer ends when the entries that the log keeps for it take more bytes than its limit and than the snapshot', async () => {
     const index = await leader.hold(10)
-    leader.entryBytes.set(index, 5_000)
-    const offset = await begin(index)
-    leader.entryBytes.set(index + 1, 600)
-    await clock.advance(1_000)
-    expect(leader.snapshots.heldIndex).toBe(index)
-    leader.entryBytes.set(index + 2, 1_000)
-    await clock.advance(1_000)
-    await expectEnd(index, offset)
-    // A follower that starts over gets no further bytes, unless a later checkpoint has let go of these.
-    await begin(index)
-    await clock.advance(1_000)
-    await expectEnd(index, offset)
+    const { usedBytes } = leader.applier.usage()!
+    for (const maxLogBytes of [1_000, 2 * usedBytes]) {
+      limit({ maxLogBytes })
+      await leader.hold(10)
+      leader.entryBytes.set(index, 5_000)
+      const offset = await begin(index)
+      leader.entryBytes.set(index + 1, 600)
+      leader.entryBytes.set(index + 2, Math.max(maxLogBytes, usedBytes) - 1)
+      await clock.advance(1_000)
+      expect(leader.snapshots.heldIndex).toBe(index)
+      leader.entryBytes.set(index + 3, 1)
+      await clock.advance(1_000)
+      await expectEnd(index, offset)
+      // A follower that starts over gets no further bytes, unless a later checkpoint has let go of these.
+      await begin(index)
+      await clock.advance(1_000)
+      await expectEnd(index, offset)
+    }
   })
 
   it('a transfer ends when its leader stops, and none begins afterwards', async () => {

@@ -9,7 +9,7 @@ export interface SnapshotLimits {
    * take ({@link FILE_PER_USED}).
    */
   readonly maxUnusedBytes: number
-  /** A transfer ends when the log holds back this much for its follower. */
+  /** A transfer ends when the log holds back this much for its follower, and more than the snapshot has itself. */
   readonly maxLogBytes: number
   /** Rate at which this peer sends snapshots to all followers together. */
   readonly bytesPerSecond: number

@@ -212,7 +212,7 @@ export class SnapshotTransfers {
    * The limits of sizes hold for the whole file and the whole log, not for their growth: a follower that starts over
    * and over must not let them grow each time.
    */
-  private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, heldIndex }: Transfer): string | undefined {
+  private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, totalBytes, heldIndex }: Transfer): string | undefined {
     const { applier, clock, indexBefore } = this.init
     const { maxIdleMs, maxAgeMs, maxUnusedBytes, maxLogBytes } = this.init.limits
     const usage = applier.usage()!
@@ -222,7 +222,8 @@ export class SnapshotTransfers {
     const unusedBytes = usage.fileBytes - FILE_PER_USED * usage.usedBytes
     // A file that has not grown may be large because there were more pages once.
     if (usage.fileBytes > fileBytes && unusedBytes > maxUnusedBytes) return 'the file of the pages grows too much'
-    if (heldIndex < indexBefore(maxLogBytes)) return 'the log grows too much'
+    // A slow transfer of a large snapshot would be as slow the next time.
+    if (heldIndex < indexBefore(Math.max(maxLogBytes, totalBytes))) return 'the log grows too much'
     return undefined
   }
 
