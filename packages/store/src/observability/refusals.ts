@@ -20,7 +20,7 @@ export interface RefusalToLog {
   readonly isMember?: boolean
 }
 
-/** What was logged, by remote and kind. A forgotten refusal is logged again. */
+/** The refusals that were logged, by remote and kind. A forgotten one is logged again. */
 interface Logged {
   /** The subjects of the last lines, unless the remote was accepted since. */
   readonly subjects: Map<string, string>

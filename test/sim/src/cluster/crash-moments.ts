@@ -10,7 +10,7 @@ interface CrashMomentsInit {
   readonly whileAlive: () => () => boolean
 }
 
-/** Waits for moments in which a crash leaves a disk half-written. What is awaited ends with the process. */
+/** Waits for moments in which a crash leaves a disk half-written. Each wait ends with the process. */
 export class CrashMoments {
   private onWrite: (() => void) | undefined
   private onAdopting: (() => void) | undefined

@@ -96,7 +96,7 @@ export class Operator {
     this.settlement = new Settlement({ ...init, folders: this.folders, access: this.access })
   }
 
-  /** Begins nothing from now on. What is under way ends soon. */
+  /** Begins no work from now on. Work that is under way ends soon. */
   stop(): void {
     this.isStopped = true
     this.formerFolders.stop()
