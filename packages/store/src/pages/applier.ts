@@ -9,6 +9,7 @@ import { assert, ClosedError, NoSpaceError, type Clock, type RaftSnapshot } from
 import { createStateMachine, type Applied, type EntryKind, type StateView } from '../state/index.js'
 import type { Backend, BackendUsage } from './backend.js'
 import type { PageStore } from './page-store.js'
+import { Pauses } from './pauses.js'
 import type { SnapshotReader } from './snapshot-pieces.js'
 
 export interface CommittedEntry {
@@ -107,7 +108,7 @@ class CheckpointingApplier implements Applier {
   private running: Promise<void> | undefined
   private frozenIndex: number
   private cancelTimer: (() => void) | undefined
-  private endRetryPause: (() => void) | undefined
+  private readonly pauses: Pauses
   private isFinal = false
   /** Another state takes the place of this one, so there is nothing to checkpoint. */
   private isReplacing = false
@@ -117,6 +118,7 @@ class CheckpointingApplier implements Applier {
   constructor(private readonly init: ApplierInit) {
     this.store = init.store
     this.clock = init.clock
+    this.pauses = new Pauses(init.clock)
     this.checkpointEntries = init.checkpointEntries ?? 10_000
     this.checkpointIntervalMs = init.checkpointIntervalMs ?? 5_000
     this.retryMs = init.retryMs ?? 1_000
@@ -263,7 +265,7 @@ class CheckpointingApplier implements Applier {
     }
     let isDone = await this.tryFlush()
     while (!isDone && this.mayCheckpoint) {
-      await this.pause()
+      await this.pauses.wait(this.retryMs)
       // `stop` waits for a flush that runs, but starts no other.
       if (this.mayCheckpoint) isDone = await this.tryFlush()
     }
@@ -275,7 +277,7 @@ class CheckpointingApplier implements Applier {
   private stopWaiting(): void {
     this.cancelTimer?.()
     this.cancelTimer = undefined
-    this.endRetryPause?.()
+    this.pauses.end()
   }
 
   private async tryFlush(): Promise<boolean> {
@@ -296,17 +298,6 @@ class CheckpointingApplier implements Applier {
     const isChange = this.fault?.name !== fault?.name
     this.fault = fault
     if (isChange) this.init.onFault?.(fault)
-  }
-
-  private pause(): Promise<void> {
-    return new Promise((resolve) => {
-      const cancel = this.clock.schedule(this.retryMs, () => this.endRetryPause?.())
-      this.endRetryPause = () => {
-        this.endRetryPause = undefined
-        cancel()
-        resolve()
-      }
-    })
   }
 
   // -- end
