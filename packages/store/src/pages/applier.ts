@@ -27,6 +27,8 @@ export interface ApplierInit {
   /** The applier owns the store from here on. */
   readonly store: PageStore
   readonly clock: Clock
+  /** The limit of released pages on record; see `Owners`. All peers must have the same. */
+  readonly maxReleased?: number | undefined
   /** A checkpoint starts after this many entries, which limits the replay of a restart. Default 10,000. */
   readonly checkpointEntries?: number
   /** A checkpoint starts this long after the first change. Default 5,000. */
@@ -122,7 +124,7 @@ class CheckpointingApplier implements Applier {
     this.checkpointEntries = init.checkpointEntries ?? 10_000
     this.checkpointIntervalMs = init.checkpointIntervalMs ?? 5_000
     this.retryMs = init.retryMs ?? 1_000
-    this.state = createStateMachine(init.store, init.store.restored)
+    this.state = createStateMachine(init.store, init.store.restored, init.maxReleased)
     this.frozenIndex = this.state.appliedIndex
   }
 

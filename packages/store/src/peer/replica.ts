@@ -61,6 +61,8 @@ export interface ReplicaLimits {
   readonly maxMemtableBytes?: number
   readonly checkpointEntries?: number
   readonly checkpointIntervalMs?: number
+  /** For tests: see `Owners`. */
+  readonly maxReleased?: number
   readonly snapshots?: Partial<SnapshotLimits>
 }
 
@@ -200,11 +202,12 @@ function joinFaults(onFault: ReplicaInit['onFault']): (of: FaultSource, fault: E
 
 async function openPages(init: ReplicaInit): Promise<Applier> {
   const { storage, clock, limits = {}, onApplied, onCheckpoint, onFault } = init
-  const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs } = limits
+  const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs, maxReleased } = limits
   const backend = storage.pages.open()
   try {
     const store = createPageStore({ backend, maxMemtableBytes })
-    return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, onApplied, onCheckpoint, onFault })
+    const listeners = { onApplied, onCheckpoint, onFault }
+    return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, maxReleased, ...listeners })
   } catch (error) {
     await backend.close()
     throw error

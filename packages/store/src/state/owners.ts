@@ -2,7 +2,10 @@ import type { StateRecord, StateStore } from './records.js'
 import type { FileId, PageOwner, SessionId } from './view.js'
 import { PairMap } from './pair-map.js'
 
-/** Limits the records of released pages. A change of the limit changes the meaning of a log: raise COMMAND_VERSION. */
+/**
+ * The limit of records of released pages, unless a test sets another one. A change of the limit changes the meaning of
+ * a log: raise COMMAND_VERSION.
+ */
 export const MAX_RELEASED = 16_384
 
 /**
@@ -14,22 +17,28 @@ export const MAX_RELEASED = 16_384
  * was owned and released would apply a second time.
  *
  * Epochs therefore outlive ownerships, but memory must not grow with each page that was ever owned. A released page
- * keeps its record for a while. When there are more than MAX_RELEASED such records, `Owners` forgets all of them and
+ * keeps its record for a while. When there are more than `maxReleased` such records, `Owners` forgets all of them and
  * raises `floor` to the highest epoch among them. A page without a record has the floor as its epoch, so its epoch
  * never falls, and its next owner gets a new one. Because all records go at once, the floor rarely moves. A handover
  * from nobody that is in the log when the floor moves fails (`done: false`), and its proposer repeats it with the new
  * epoch.
  *
- * All of this is a function of the log alone. The limit is part of the meaning of a log, and equal on all peers.
+ * All of this is a function of the log alone. The limit is part of the meaning of a log, and equal on all peers. The
+ * order of pages in memory is not: a peer that has restarted has them in another one. So an entry that releases many
+ * pages either keeps the records of all of them or of none.
  */
 export class Owners {
   /** Includes released pages, whose session is 0. */
   private readonly table = new PairMap<PageOwner>()
-  private readonly bySession = new Map<SessionId, PairMap<true>>()
+  /** How many pages of each file a session owns. */
+  private readonly counts = new PairMap<number>()
   private readonly released = new PairMap<true>()
   private floor = 0
 
-  constructor(private readonly store: StateStore) {}
+  constructor(
+    private readonly store: StateStore,
+    private readonly maxReleased = MAX_RELEASED
+  ) {}
 
   get(file: FileId, page: number): PageOwner {
     return this.table.get(file, page) ?? { session: 0, epoch: this.floor, seq: 0 }
@@ -42,11 +51,8 @@ export class Owners {
 
   /** Gives the page to session `to` (0 for nobody) under the next epoch. */
   transfer(file: FileId, page: number, to: SessionId): PageOwner {
-    const before = this.get(file, page)
-    this.detach(file, page, before.session)
-    const owner = this.attach(file, page, { session: to, epoch: before.epoch + 1, seq: 0 })
-    this.store.put('owner', file, page, owner)
-    if (this.released.size > MAX_RELEASED) this.forgetReleased()
+    this.give(file, page, to)
+    if (this.released.size > this.maxReleased) this.forgetReleased()
     return this.get(file, page)
   }
 
@@ -59,37 +65,41 @@ export class Owners {
 
   /** Releases the pages of `file` that `session` owns. */
   releaseFile(session: SessionId, file: FileId): void {
-    for (const page of [...(this.bySession.get(session)?.inner(file).keys() ?? [])]) this.transfer(file, page, 0)
+    this.release(this.counts.get(session, file) ?? 0, this.pagesOf(session, [file]))
   }
 
   /** Releases the pages from `first` up to but without `end`. */
   releaseRange(file: FileId, first: number, end: number): void {
-    const owned: number[] = []
+    const owned: [FileId, number][] = []
     for (const [page, { session }] of this.table.inner(file)) {
-      if (session !== 0 && page >= first && page < end) owned.push(page)
+      if (session !== 0 && page >= first && page < end) owned.push([file, page])
     }
-    for (const page of owned) this.transfer(file, page, 0)
+    this.release(owned.length, owned)
   }
 
   /**
    * Forgets the pages of a file, none of which has an owner. The id of a file never returns, so no epoch can repeat.
    */
   removeFile(file: FileId): void {
-    for (const page of [...this.table.inner(file).keys()]) {
-      this.table.delete(file, page)
-      this.released.delete(file, page)
-      this.store.put('owner', file, page, undefined)
-    }
+    for (const page of this.table.inner(file).keys()) this.forget(file, page)
   }
 
   /** Releases all pages that `session` owns. */
   releaseSession(session: SessionId): void {
-    for (const [file, page] of [...(this.bySession.get(session)?.entries() ?? [])]) this.transfer(file, page, 0)
+    const files = [...this.counts.inner(session)]
+    const count = files.reduce((sum, [, pages]) => sum + pages, 0)
+    this.release(
+      count,
+      this.pagesOf(
+        session,
+        files.map(([file]) => file)
+      )
+    )
   }
 
   clear(): void {
     this.table.clear()
-    this.bySession.clear()
+    this.counts.clear()
     this.released.clear()
     this.floor = 0
   }
@@ -107,16 +117,39 @@ export class Owners {
     for (const [a, b, value] of this.table.entries()) yield { kind: 'owner', a, b, value }
   }
 
-  private attach(file: FileId, page: number, owner: PageOwner): PageOwner {
-    this.table.set(file, page, owner)
-    if (owner.session === 0) {
-      this.released.set(file, page, true)
-    } else {
-      let pages = this.bySession.get(owner.session)
-      if (pages === undefined) this.bySession.set(owner.session, (pages = new PairMap()))
-      pages.set(file, page, true)
+  private *pagesOf(session: SessionId, files: Iterable<FileId>): IterableIterator<[FileId, number]> {
+    for (const file of files) {
+      for (const [page, owner] of this.table.inner(file)) if (owner.session === session) yield [file, page]
     }
-    return owner
+  }
+
+  /** Releases `count` pages. Their order must not matter. */
+  private release(count: number, pages: Iterable<[FileId, number]>): void {
+    if (this.released.size + count <= this.maxReleased) {
+      for (const [file, page] of pages) this.give(file, page, 0)
+      return
+    }
+    for (const [file, page] of pages) {
+      const { session, epoch } = this.get(file, page)
+      this.floor = Math.max(this.floor, epoch + 1)
+      this.detach(file, page, session)
+      this.forget(file, page)
+    }
+    this.forgetReleased()
+  }
+
+  private give(file: FileId, page: number, to: SessionId): void {
+    const { session, epoch } = this.get(file, page)
+    this.detach(file, page, session)
+    const owner = { session: to, epoch: epoch + 1, seq: 0 }
+    this.attach(file, page, owner)
+    this.store.put('owner', file, page, owner)
+  }
+
+  private attach(file: FileId, page: number, owner: PageOwner): void {
+    this.table.set(file, page, owner)
+    if (owner.session === 0) this.released.set(file, page, true)
+    else this.counts.set(owner.session, file, (this.counts.get(owner.session, file) ?? 0) + 1)
   }
 
   private detach(file: FileId, page: number, session: SessionId): void {
@@ -124,17 +157,21 @@ export class Owners {
       this.released.delete(file, page)
       return
     }
-    const pages = this.bySession.get(session)
-    pages?.delete(file, page)
-    if (pages?.size === 0) this.bySession.delete(session)
+    const count = this.counts.get(session, file)!
+    if (count > 1) this.counts.set(session, file, count - 1)
+    else this.counts.delete(session, file)
+  }
+
+  private forget(file: FileId, page: number): void {
+    this.table.delete(file, page)
+    this.released.delete(file, page)
+    this.store.put('owner', file, page, undefined)
   }
 
   private forgetReleased(): void {
-    for (const [file, page] of [...this.released.entries()]) {
-      const record = this.table.delete(file, page)
-      this.floor = Math.max(this.floor, record?.epoch ?? 0)
-      this.released.delete(file, page)
-      this.store.put('owner', file, page, undefined)
+    for (const [file, page] of this.released.entries()) {
+      this.floor = Math.max(this.floor, this.table.get(file, page)!.epoch)
+      this.forget(file, page)
     }
     this.store.put('epochFloor', 0, 0, { epoch: this.floor })
   }

@@ -50,9 +50,12 @@ export interface StateMachine extends StateView {
   digest(): string
 }
 
-/** Makes a state machine, which owns `store` from here on. `restored` must come from the same store. */
-export function createStateMachine(store: StateStore, restored?: RestoredState): StateMachine {
-  const machine = new Machine(store)
+/**
+ * Makes a state machine, which owns `store` from here on. `restored` must come from the same store. `maxReleased` is
+ * the limit of `Owners`, and must be the same at all peers.
+ */
+export function createStateMachine(store: StateStore, restored?: RestoredState, maxReleased?: number): StateMachine {
+  const machine = new Machine(store, maxReleased)
   if (restored !== undefined) machine.reset(restored)
   return machine
 }
@@ -69,10 +72,13 @@ class Machine implements StateMachine {
   private readonly pages: PageChanges
   private readonly requests: RequestApplier
 
-  constructor(private readonly store: StateStore) {
+  constructor(
+    private readonly store: StateStore,
+    maxReleased: number | undefined
+  ) {
     const namespace = new Namespace(store)
     const sessions = new Sessions(store, namespace)
-    const owners = new Owners(store)
+    const owners = new Owners(store, maxReleased)
     const answers = new Answers(store)
     const pages = new PageChanges(store, namespace, sessions, owners)
     this.namespace = namespace

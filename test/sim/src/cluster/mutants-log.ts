@@ -45,8 +45,8 @@ export const LOG_MUTANTS: readonly Mutant[] = [
     name: 'a transfer keeps the epoch',
     rule: 'rule 11',
     file: 'store/dist/state/owners.js',
-    find: 'epoch: before.epoch + 1',
-    replace: 'epoch: before.epoch'
+    find: '{ session: to, epoch: epoch + 1, seq: 0 }',
+    replace: '{ session: to, epoch, seq: 0 }'
   },
   {
     name: 'retry applied twice',
