@@ -30,13 +30,17 @@ export type Request = Fault | Recall
 
 /** What the directory knows of one session's copy: whether it is readable only, and the last grant that was sent. */
 export interface Copy {
+  readonly session: SessionId
   /**
    * In the copyset. False for an owner that was not downgraded: the directory revokes it and does not invalidate it.
    */
   reader: boolean
-  connection: number
-  req: number
+  readonly connection: number
+  readonly req: number
 }
+
+/** One copy, or several by their sessions. Most pages have one, and a map costs more than the rest of an entry. */
+type Copies = Copy | Map<SessionId, Copy>
 
 /**
  * The operation that is under way on a page. There is one at a time; every other request for the page waits (rule 5).
@@ -70,8 +74,9 @@ export interface WaitingRequest<R extends Request = Request> {
  * stands for the file, and faults on all of its pages wait in this entry's queue.
  */
 export class PageEntry {
-  readonly copies = new Map<SessionId, Copy>()
-  private queue: WaitingRequest[] = []
+  /** Undefined if there are none, as is the queue. */
+  private held: Copies | undefined
+  private queue: WaitingRequest[] | undefined
   operation: Operation | undefined
   /** The owner of this epoch was downgraded: it keeps a readable copy, and all that it wrote is durable. 0 for none. */
   downgradedEpoch = 0
@@ -84,33 +89,38 @@ export class PageEntry {
     readonly unit: OwnerUnit,
     inherited: Iterable<SessionId>
   ) {
-    for (const session of inherited) this.copies.set(session, { reader: true, connection: 0, req: 0 })
+    for (const session of inherited) this.add({ session, reader: true, connection: 0, req: 0 })
   }
 
   get idle(): boolean {
-    return this.operation === undefined && this.queue.length === 0 && this.copies.size === 0
+    return this.operation === undefined && this.queue === undefined && this.held === undefined
   }
 
+  // ---- requests
+
   get waiting(): number {
-    return this.queue.length
+    return this.queue?.length ?? 0
   }
 
   get head(): WaitingRequest | undefined {
-    return this.queue[0]
+    return this.queue?.[0]
   }
 
   push(request: Request): void {
-    this.queue.push({ request, turn: this.turns })
+    const waiting = { request, turn: this.turns }
+    if (this.queue === undefined) this.queue = [waiting]
+    else this.queue.push(waiting)
   }
 
   shift(): void {
-    this.queue.shift()
+    if (this.waiting <= 1) this.queue = undefined
+    else this.queue!.shift()
   }
 
   /** Removes the faults for which `wanted` returns true from the queue, and returns them in order. */
   takeFaults(wanted: (fault: Fault) => boolean): WaitingRequest<Fault>[] {
     const taken: WaitingRequest<Fault>[] = []
-    this.queue = this.queue.filter(({ request, turn }) => {
+    this.keep(({ request, turn }) => {
       if (request.kind !== 'fault' || !wanted(request)) return true
       taken.push({ request, turn })
       return false
@@ -119,21 +129,56 @@ export class PageEntry {
   }
 
   withdraw(recall: Recall): void {
-    this.queue = this.queue.filter(({ request }) => request !== recall)
+    this.keep(({ request }) => request !== recall)
+  }
+
+  private keep(isWanted: (waiting: WaitingRequest) => boolean): void {
+    const kept = this.queue?.filter(isWanted)
+    this.queue = kept?.length === 0 ? undefined : kept
+  }
+
+  // ---- copies
+
+  copy(session: SessionId): Copy | undefined {
+    if (this.held instanceof Map) return this.held.get(session)
+    return this.held?.session === session ? this.held : undefined
+  }
+
+  get copies(): Copy[] {
+    if (this.held instanceof Map) return [...this.held.values()]
+    return this.held === undefined ? [] : [this.held]
+  }
+
+  /** The session holds no copy any more. */
+  drop(session: SessionId): void {
+    if (this.copy(session) === undefined) return
+    if (this.held instanceof Map) this.held.delete(session)
+    else this.held = undefined
+    if (this.held?.size === 0) this.held = undefined
+  }
+
+  private add(copy: Copy): void {
+    if (this.held instanceof Map) this.held.set(copy.session, copy)
+    else if (this.held === undefined || this.held.session === copy.session) this.held = copy
+    else {
+      this.held = new Map([
+        [this.held.session, this.held],
+        [copy.session, copy]
+      ])
+    }
   }
 
   /**
    * Records a grant. Call it before the grant is sent: the directory never invalidates a copy that it does not know.
    */
   granted(fault: Fault, reader: boolean): void {
-    this.copies.set(fault.session, { reader, connection: fault.connection, req: fault.req })
+    const { session, connection, req } = fault
+    this.add({ session, reader, connection, req })
   }
 
   /** No session except `session` holds the page; with 0, no session at all. */
   forgetOthers(session: SessionId): void {
-    const held = this.copies.get(session)
-    this.copies.clear()
-    if (held !== undefined) this.copies.set(session, held)
+    this.held = this.copy(session)
     this.downgradedEpoch = 0
   }
 

@@ -23,7 +23,7 @@ export class PageMessages {
     const isOwner = owner.session === session
     // An invalidation or a revocation removes a session from the copies. Only a session that is still among them holds
     // what its fault named in `have`.
-    const believed = entry.copies.has(session)
+    const believed = entry.copy(session) !== undefined
     // Rule 6: the session is in the copyset before its grant is sent.
     entry.granted(request, !isOwner || (access === 'read' && entry.downgradedEpoch === owner.epoch))
     const version = view.version(file, page)
@@ -60,7 +60,7 @@ export class PageMessages {
     session: SessionId
   ): void {
     const { file, page } = entry
-    const copy = entry.copies.get(session)
+    const copy = entry.copy(session)
     // A grant travels on another lane. The client holds this order back until the grant that it names has arrived. A
     // grant that was sent on an earlier connection never arrives.
     const after = copy !== undefined && copy.connection === this.state.connectionOf(session) ? copy.req : 0

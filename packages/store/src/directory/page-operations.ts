@@ -108,8 +108,8 @@ export class PageOperations {
     const operation = this.begin(entry, 'write', waiting)
     const owner = this.state.view.owner(entry.file, entry.page)
     const requester = requesterOf(waiting.request)
-    for (const [session, copy] of entry.copies) {
-      if (copy.reader && session !== requester && session !== owner.session) operation.invalidating.add(session)
+    for (const { session, reader } of entry.copies) {
+      if (reader && session !== requester && session !== owner.session) operation.invalidating.add(session)
     }
     for (const session of operation.invalidating) this.messages.invalidate(entry, operation, session)
     this.advanceWrite(entry, operation)
@@ -227,7 +227,7 @@ export class PageOperations {
     const owner = this.state.view.owner(entry.file, entry.page)
     if (owner.session === asked) {
       entry.downgradedEpoch = owner.epoch
-      const copy = entry.copies.get(asked)
+      const copy = entry.copy(asked)
       if (copy !== undefined) copy.reader = true
     }
     this.finish(entry)
@@ -246,7 +246,7 @@ export class PageOperations {
     const entry = this.operations.get(op)
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || !operation.invalidating.delete(session)) return
-    entry.copies.delete(session)
+    entry.drop(session)
     this.advanceWrite(entry, operation)
   }
 
@@ -260,7 +260,7 @@ export class PageOperations {
       operation.dirty = dirty
     }
     operation.answered = true
-    if (!held) entry.copies.delete(session)
+    if (!held) entry.drop(session)
     this.advance(entry, operation)
   }
 
@@ -276,7 +276,7 @@ export class PageOperations {
       return
     }
     operation.entry = 'done'
-    if (asked !== 0) entry.copies.delete(asked)
+    if (asked !== 0) entry.drop(asked)
     if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, outcome.version, false)
     this.advanceWrite(entry, operation)
   }
@@ -373,7 +373,7 @@ export class PageOperations {
   /** The session has ended or has closed the file: it holds no page of the file and answers no order about one. */
   closed(session: SessionId, file: FileId): void {
     for (const entry of this.entries.ofFile(file)) {
-      entry.copies.delete(session)
+      entry.drop(session)
       const { operation } = entry
       if (operation === undefined) {
         this.pump(entry)
