@@ -1,9 +1,5 @@
 import {
   ClosedError,
-  InvalidArgumentError,
-  MAX_RAFT_FRAME_BYTES,
-  PROTOCOL_RAFT,
-  QuotaExceededError,
   decode,
   decodeFrame,
   encodeFrame,
@@ -26,11 +22,13 @@ import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
 import { clusterConfig, memberId, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import { memberOf, type Claim } from './evidence.js'
 import type { PeerIdentity, IntroductionRefusal, Standing } from './identity.js'
-import { HELLO_TIMEOUT_MS, Link } from './link.js'
+import { IncomingHandshakes, type JoinAnswer, type JoinMessage } from './incoming-handshakes.js'
+import { Link } from './link.js'
 import { PeerRefusals } from './peer-refusals.js'
 import type { Quarantined } from './quarantine.js'
 
 export type { Acknowledged } from './evidence-exchange.js'
+export type { JoinAnswer, JoinMessage } from './incoming-handshakes.js'
 export type { Quarantined } from './quarantine.js'
 
 export interface PeerLinksInit {
@@ -59,10 +57,6 @@ export interface PeerLinksInit {
   readonly maxQueuedBytes?: number
 }
 
-export type JoinMessage = Extract<RaftStreamMessage, { type: 'raftJoin' }>
-/** An invitation, or the reason why there is none. */
-export type JoinAnswer = Omit<Extract<RaftStreamMessage, { type: 'raftInvited' }>, 'type'> | IntroductionRefusal
-
 /**
  * Carries the messages of all Raft groups between peers.
  *
@@ -83,13 +77,6 @@ export interface PeerLinks {
 }
 
 const DEFAULT_QUEUED_BYTES = 8 * 1024 * 1024
-/**
- * Limits the streams in the handshake, which any remote that may connect can open. Further streams are cut: a member
- * opens its link again, and a stranger would be refused anyway.
- */
-const MAX_OPENING_OF_STRANGERS = 16
-const MAX_OPENING_OF_A_MEMBER = 4
-
 export function createPeerLinks(init: PeerLinksInit): PeerLinks {
   return new Links(init)
 }
@@ -109,12 +96,10 @@ class Links implements PeerLinks {
   private config: ReplicatedConfig | undefined
   /** The streams that remotes have opened, after the handshake. */
   private readonly incoming = new Map<string, Incoming>()
-  /** The streams in the handshake, with functions that cancel their time limits. */
-  private readonly opening = new Map<FrameStream, () => void>()
+  private readonly handshakes: IncomingHandshakes
   private readonly refusals: PeerRefusals
   private readonly exchange: EvidenceExchange
   private readonly addresses: AddressExchange
-  private closed = false
 
   constructor(private readonly init: PeerLinksInit) {
     const { identity, clock, book, logger, acknowledged, confirmLeadership } = init
@@ -123,10 +108,14 @@ class Links implements PeerLinks {
     const isMember = (member: string): boolean => this.members.has(member)
     this.exchange = new EvidenceExchange({ clock, identity, links, isMember, acknowledged, confirmLeadership, logger })
     this.addresses = new AddressExchange({ identity, book, links })
-    const accept = (stream: FrameStream): void => this.accept(stream)
-    // A remote that may not connect is told why, too, because it may be a voter of another configuration of this
-    // cluster.
-    init.network.handle(PROTOCOL_RAFT, MAX_RAFT_FRAME_BYTES, accept, accept)
+    this.handshakes = new IncomingHandshakes({
+      ...{ network: init.network, clock, refusals: this.refusals, join: init.join, logger },
+      isMember: (peerId) => links.has(peerId),
+      refusal: (remote, introduction) => this.refusal(remote, introduction),
+      record: (remote, introduction) => this.record(remote, introduction),
+      accepted: (stream, introduction) => this.accepted(stream, introduction),
+      ended: (stream) => this.ended(stream)
+    })
   }
 
   get quarantined(): Quarantined[] {
@@ -189,16 +178,11 @@ class Links implements PeerLinks {
   }
 
   close(): void {
-    this.closed = true
     this.exchange.close()
+    this.handshakes.close()
     for (const link of this.links.values()) link.close()
-    for (const [stream, cancel] of this.opening) {
-      cancel()
-      stream.close()
-    }
     for (const { stream } of this.incoming.values()) stream.close()
     this.links.clear()
-    this.opening.clear()
     this.incoming.clear()
   }
 
@@ -241,51 +225,8 @@ class Links implements PeerLinks {
 
   // ---- incoming
 
-  private accept(stream: FrameStream): void {
-    if (this.closed) return stream.close()
-    const quota = this.openingQuota(stream.remote)
-    if (quota.used >= quota.limit) return stream.abort(new QuotaExceededError('streams in the handshake', quota.limit))
-    stream.onFrame = (frame) => void this.greeted(stream, frame)
-    stream.onClose = () => this.ended(stream)
-    this.opening.set(
-      stream,
-      this.init.clock.schedule(HELLO_TIMEOUT_MS, () => {
-        this.opening.delete(stream)
-        stream.abort(new Error('no hello in time'))
-      })
-    )
-  }
-
-  private openingQuota(remote: string): { readonly used: number; readonly limit: number } {
-    const opening = [...this.opening.keys()]
-    if (this.links.has(remote)) {
-      return { used: opening.filter((other) => other.remote === remote).length, limit: MAX_OPENING_OF_A_MEMBER }
-    }
-    return { used: opening.filter((other) => !this.links.has(other.remote)).length, limit: MAX_OPENING_OF_STRANGERS }
-  }
-
-  /** Any failure here ends the stream and nothing else. A failed write of evidence has been logged. */
-  private async greeted(stream: FrameStream, frame: Uint8Array): Promise<void> {
-    try {
-      await this.hello(stream, frame)
-    } catch (error) {
-      this.init.logger?.debug({ err: error, peer: stream.remote }, 'no answer to a hello')
-      this.settle(stream)
-      stream.abort(error as Error)
-    }
-  }
-
-  private async hello(stream: FrameStream, frame: Uint8Array): Promise<void> {
+  private accepted(stream: FrameStream, introduction: RaftIntroduction): void {
     const { remote } = stream
-    stream.onFrame = () => stream.abort(new Error('a frame before the answer to the hello'))
-    const message = this.readFirst(stream, frame)
-    if (message === undefined) return
-    if (message.type === 'raftJoin') return this.answerJoin(stream, message)
-    const { type: _type, ...introduction } = message
-    const refusal = this.refusal(remote, introduction) ?? (await this.record(remote, introduction))
-    if (!this.opening.has(stream)) return
-    if (refusal !== undefined) return this.turnAway(stream, refusal)
-    this.settle(stream)
     const older = this.incoming.get(remote)
     const member = memberOf(introduction)
     this.incoming.set(remote, { stream, life: introduction, member })
@@ -295,56 +236,6 @@ class Links implements PeerLinks {
     older?.stream.abort(new ClosedError('a stream that was replaced by a newer one'))
     this.met(remote, introduction)
     this.links.get(remote)?.remoteIsUp()
-  }
-
-  private async answerJoin(stream: FrameStream, request: JoinMessage): Promise<void> {
-    const answer = await this.init.join(stream.remote, request)
-    if (!this.opening.has(stream)) return
-    if ('error' in answer) return this.turnAway(stream, answer)
-    stream.send(encodeFrame(raftMessage, { type: 'raftInvited', ...answer }))
-    this.settle(stream)
-    stream.close()
-  }
-
-  private readFirst(
-    stream: FrameStream,
-    frame: Uint8Array
-  ): Extract<RaftStreamMessage, { type: 'raftHello' | 'raftJoin' }> | undefined {
-    try {
-      const { message } = decodeFrame(raftMessage, frame)
-      if (message.type === 'raftHello' || message.type === 'raftJoin') return message
-      throw new Error(`unexpected ${message.type}`)
-    } catch (error) {
-      const problem = new InvalidArgumentError('frame', (error as Error).message, 'raftHello')
-      this.turnAway(stream, { error: problem, reason: 'version', founding: undefined })
-      return undefined
-    }
-  }
-
-  /**
-   * Tells the remote why it is refused. If the founding configurations differ, the remote may answer with its own, so
-   * that this peer can log the difference.
-   */
-  private turnAway(stream: FrameStream, refusal: IntroductionRefusal): void {
-    const { remote } = stream
-    stream.send(encodeFrame(raftMessage, this.refusals.refuse(remote, refusal)))
-    const done = (): void => {
-      this.settle(stream)
-      stream.close()
-    }
-    if (refusal.reason !== 'founding') return done()
-    stream.onFrame = (frame) => {
-      try {
-        const { message } = decodeFrame(raftMessage, frame)
-        // Only the configuration counts, because the remote has proved no more than its key.
-        if (message.type === 'raftRefused' && message.founding !== undefined) {
-          this.refusals.foundedElsewhere(remote, message.founding)
-        }
-      } catch {
-        // The remote was refused already, so its answer does not matter.
-      }
-      done()
-    }
   }
 
   private message(stream: FrameStream, member: string, bytes: Uint8Array): void {
@@ -391,13 +282,7 @@ class Links implements PeerLinks {
   }
 
   private ended(stream: FrameStream): void {
-    this.settle(stream)
     if (this.incoming.get(stream.remote)?.stream === stream) this.incoming.delete(stream.remote)
-  }
-
-  private settle(stream: FrameStream): void {
-    this.opening.get(stream)?.()
-    this.opening.delete(stream)
   }
 
   // ---- acceptance
@@ -407,17 +292,17 @@ class Links implements PeerLinks {
     return this.init.identity.refusal(remote, introduction, this.standing(remote, introduction))
   }
 
-  private standing(remote: string, introduction: RaftIntroduction): Standing {
-    if (!this.links.has(remote)) return 'stranger'
-    return this.members.has(memberOf(introduction)) ? 'member' : 'otherDirectory'
-  }
-
   /**
    * Makes the introduction durable and judges it again, because another process of the peer may have come meanwhile.
    */
   private async record(remote: string, introduction: RaftIntroduction): Promise<IntroductionRefusal | undefined> {
     await this.exchange.record(introduction)
     return this.refusal(remote, introduction)
+  }
+
+  private standing(remote: string, introduction: RaftIntroduction): Standing {
+    if (!this.links.has(remote)) return 'stranger'
+    return this.members.has(memberOf(introduction)) ? 'member' : 'otherDirectory'
   }
 
   private met(remote: string, { addresses, admitted }: RaftIntroduction): void {
