@@ -53,9 +53,9 @@ function report(row: Row): boolean {
 /** A new peer catches up by a snapshot while a client writes. */
 async function addPeer(cluster: Cluster, storeBytes: number): Promise<boolean[]> {
   const { addresses: peers } = cluster
+  const memory = watchMemory(cluster)
   const fill = { peers, path: '/store', fileBytes: storeBytes }
   await startWorker().run('overwrite', { ...fill, bytes: storeBytes })
-  const memory = watchMemory(cluster)
   const fromMs = Date.now()
   let isOver = false
   const writing = overwriteUntil(cluster, storeBytes, () => isOver)
