@@ -1,6 +1,7 @@
 import { PROTOCOL_BULK, type FrameStream, type Network } from '@quire/protocol'
 import { createRandomSource } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
+import type { Gate, SimNode } from './src/cluster/network-types.js'
 import { SimNetwork } from './src/cluster/network.js'
 import type { StreamEnd } from './src/cluster/stream-end.js'
 import { Coverage } from './src/coverage.js'
@@ -83,5 +84,110 @@ describe('the simulated network', () => {
     expect(received).toEqual([])
     await run(2)
     expect(received).toEqual([1])
+  })
+
+  describe('with a relay', () => {
+    const MEMBERS = ['b', 'r']
+    const GATE: Gate = { allow: () => true, isMember: (id) => MEMBERS.includes(id) }
+    const OPTIONS = { protocol: PROTOCOL_BULK, maxFrameBytes: 100 }
+    let client: SimNode
+    let relay: SimNode
+    let member: SimNode
+    let relayProcess: SimProcess
+
+    beforeEach(async () => {
+      const random = createRandomSource(2)
+      const processOf = (id: string): SimProcess => new SimProcess(id, scheduler, random.fork(id), 1)
+      relayProcess = processOf('r')
+      client = network.attach('c', processOf('c'))
+      relay = network.attach('r', relayProcess)
+      member = network.attach('b', processOf('b'))
+      for (const node of [relay, member]) node.setGate(GATE)
+      member.handle(PROTOCOL_BULK, 100, (stream) => {
+        stream.onFrame = (bytes) => received.push(bytes[2]!)
+      })
+      // Raft keeps such a connection open.
+      await opened(relay.dial('b', [], OPTIONS))
+    })
+
+    async function opened(dialing: Promise<FrameStream>): Promise<StreamEnd> {
+      await run(4000)
+      return (await dialing) as StreamEnd
+    }
+
+    const dial = (): Promise<FrameStream> => {
+      const dialing = client.dial('b', [], { ...OPTIONS, relay: { peerId: 'r', addresses: [] } })
+      // Its failure is looked at later.
+      dialing.catch(() => {})
+      return dialing
+    }
+
+    it('a stream through a relay carries frames while the link between its ends is cut', async () => {
+      network.block('c', 'b')
+      network.block('b', 'c')
+      sender = await opened(dial())
+      sender.send(frame(1))
+      await run(50)
+      expect(sender.remote).toBe('b')
+      expect(received).toEqual([1])
+    })
+
+    it.each([
+      ['c', 'r'],
+      ['r', 'b']
+    ])('a stream through a relay waits while the link from %s to %s is cut', async (from, to) => {
+      sender = await opened(dial())
+      network.block(from, to)
+      sender.send(frame(1))
+      await run(50)
+      expect(received).toEqual([])
+      network.unblock(from, to)
+      await run(50)
+      expect(received).toEqual([1])
+    })
+
+    it('a stream through a relay waits while the process of the relay is stalled', async () => {
+      sender = await opened(dial())
+      relayProcess.stall(500)
+      sender.send(frame(1))
+      await run(400)
+      expect(received).toEqual([])
+      await run(200)
+      expect(received).toEqual([1])
+    })
+
+    it.each([
+      ['the process of the relay', false],
+      ['the machine of the relay', true]
+    ])('a stream through a relay ends when %s dies', async (_what, withMachine) => {
+      sender = await opened(dial())
+      relayProcess.kill()
+      network.died('r', withMachine)
+      await run(7000)
+      expect(sender.isOver).toBe(true)
+      expect(sender.other.isOver).toBe(true)
+    })
+
+    it.each<[string, () => void]>([
+      ['the relay does not know the member', () => relay.setGate({ ...GATE, isMember: (id) => id === 'r' })],
+      ['the relay denies the client', () => relay.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
+      ['the member denies the client', () => member.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
+      ['the relay is no member', () => member.setGate({ ...GATE, isMember: (id) => id === 'b' })],
+      ['the client is a member', () => relay.setGate({ ...GATE, isMember: () => true })]
+    ])('a stream through a relay is refused if %s', async (_why, arrange) => {
+      arrange()
+      await expect(opened(dial())).rejects.toThrow('b: refused')
+    })
+
+    it.each<[string, () => void]>([
+      ['the relay denies the client', () => relay.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
+      ['the member no longer admits the relay', () => member.setGate({ ...GATE, allow: (id) => id !== 'r' || 'gone' })]
+    ])('a stream through a relay is cut when %s', async (_why, arrange) => {
+      sender = await opened(dial())
+      arrange()
+      await run(1000)
+      expect(sender.isOver).toBe(true)
+      expect(sender.other.isOver).toBe(true)
+    })
   })
 })

@@ -31,6 +31,7 @@ export const FAULT_WEIGHTS = {
   slowStream: 2,
   slowLink: 1,
   oldFolder: 0.7,
+  hideLeader: 0.7,
   /** Only some mixes have these: see the settings. */
   retime: 0,
   crashReceiver: 0,
@@ -153,6 +154,8 @@ export class Faults {
         }
         return
       }
+      case 'hideLeader':
+        return this.hideLeader(leader, random)
       case 'partition':
       case 'partitionOneWay': {
         const [a, b] = this.pair(random)
@@ -189,6 +192,18 @@ export class Faults {
     }
   }
 
+  /** Some clients reach the leader through other peers only: for a while, or until the faults end. */
+  private hideLeader(leader: SimPeer, random: RandomSource): void {
+    const { clients, coverage, settings } = this.init
+    const ms = random.is(0.3) ? Infinity : random.exponential(4 * settings.ttlMs)
+    coverage.add('leaders hidden')
+    for (const { id } of clients) {
+      if (random.is(0.3)) continue
+      this.cut(id, leader.id, ms)
+      if (random.is(0.7)) this.cut(leader.id, id, ms)
+    }
+  }
+
   private clientStreams(): Stream[] {
     return [...this.init.network.streams].filter(({ protocol }) => protocol !== PROTOCOL_RAFT)
   }
@@ -215,7 +230,7 @@ export class Faults {
   private cut(from: string, to: string, ms: number): void {
     const { network, scheduler } = this.init
     network.block(from, to)
-    scheduler.after(ms, 'link is back', () => network.unblock(from, to))
+    if (ms < Infinity) scheduler.after(ms, 'link is back', () => network.unblock(from, to))
   }
 
   private crash(peer: SimPeer, random: RandomSource): void {

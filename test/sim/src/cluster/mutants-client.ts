@@ -11,6 +11,8 @@ const FAULT_QUEUE = 'dsm-client/dist/core/fault-queue.js'
 const PAGE_RANGES = 'dsm-client/dist/core/page-ranges.js'
 const SPACE = 'dsm-client/dist/api/address-space.js'
 const SESSION = 'dsm-client/dist/session/session.js'
+const RELAYED = 'docs/ARCHITECTURE.md, Relays'
+const HIDDEN_LEADERS = 'hidden leaders'
 const KEEP_ALIVE = 'dsm-client/dist/session/keep-alive.js'
 
 const LEASES: readonly Mutant[] = [
@@ -49,6 +51,25 @@ const LEASES: readonly Mutant[] = [
     file: 'dsm-client/dist/api/page-io.js',
     find: 'if (host.isLeaseValid())\n            return;',
     replace: 'return;'
+  }
+]
+
+const RELAYS: readonly Mutant[] = [
+  {
+    name: 'no relay is used',
+    rule: RELAYED,
+    mix: HIDDEN_LEADERS,
+    file: 'dsm-client/dist/session/routes.js',
+    find: 'if (this.answers.get(leader) !== false)',
+    replace: ''
+  },
+  {
+    name: 'a relayed session stays on its relay',
+    rule: RELAYED,
+    mix: HIDDEN_LEADERS,
+    file: SESSION,
+    find: 'this.searchDirectPath(connection);',
+    replace: 'undefined;'
   }
 ]
 
@@ -356,4 +377,12 @@ const NAMES: readonly Mutant[] = [
   }
 ]
 
-export const CLIENT_MUTANTS: readonly Mutant[] = [...LEASES, ...THIN_LINES, ...ORDERED, ...GRANTS, ...RANGES, ...NAMES]
+export const CLIENT_MUTANTS: readonly Mutant[] = [
+  ...LEASES,
+  ...RELAYS,
+  ...THIN_LINES,
+  ...ORDERED,
+  ...GRANTS,
+  ...RANGES,
+  ...NAMES
+]

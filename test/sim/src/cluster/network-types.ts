@@ -4,6 +4,7 @@ import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
+import type { Path } from './path.js'
 
 export interface NetworkInit {
   readonly scheduler: Scheduler
@@ -38,7 +39,15 @@ interface ProtocolHandler {
 /** The network as one process sees it. */
 export interface SimNode extends Network {
   /** Decides who may connect, and closes the connections of all others. */
-  setAllow(allow: Host['allow']): void
+  setGate(gate: Gate): void
+}
+
+/** The part of a peer's configuration that its network knows. */
+export interface Gate {
+  /** Whether a node may connect; otherwise the reason why not. */
+  readonly allow: (id: string) => true | string
+  /** Whether a node is a member of the cluster. A relay joins only clients and members. */
+  readonly isMember: (id: string) => boolean
 }
 
 /** A machine on the network, with the newest process on it. */
@@ -48,8 +57,7 @@ export interface Host {
   readonly handlers: Map<string, ProtocolHandler>
   /** Where others reach it; undefined for a node that nobody dials. */
   readonly address: string | undefined
-  /** Whether a node may connect; otherwise the reason why not. */
-  allow: (id: string) => true | string
+  gate: Gate
   /** The machine answers for a process that is gone. */
   isUp: boolean
 }
@@ -63,8 +71,11 @@ export interface StreamNetwork {
   readonly onSend: Sent | undefined
   readonly onDeliver: ((from: string, to: string, protocol: string, frame: Uint8Array) => void) | undefined
   readonly onHandlerError: (error: Error) => void
-  isBlocked(from: string, to: string): boolean
+  /** Whether a link along the path lets nothing through. */
+  isCut(path: Path): boolean
   isJoined(): boolean
-  slowness(from: string, to: string): number
-  carry(from: string, to: string, protocol: string, bytes: number): number
+  /** How much slower the slowest link along the path is than usual. */
+  slowness(path: Path): number
+  /** Returns the time until the last byte of a frame has left the lines along the path. */
+  carry(path: Path, protocol: string, bytes: number): number
 }

@@ -1,22 +1,10 @@
-import {
-  DEFAULT_ROUND_TRIP_MS,
-  PROTOCOL_CONTROL,
-  PROTOCOL_RAFT,
-  timingOf,
-  type DialOptions,
-  type FrameStream
-} from '@quire/protocol'
+import { PROTOCOL_CONTROL, PROTOCOL_RAFT } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { SimProcess } from '../process.js'
-import type { Host, NetworkInit, SimNode, StreamNetwork } from './network-types.js'
+import { Dial, type DialNetwork } from './dial.js'
+import type { Gate, Host, NetworkInit, SimNode, StreamNetwork } from './network-types.js'
+import { hopsOf, type Path } from './path.js'
 import { Stream } from './stream.js'
-
-const REFUSED_MS = 2
-
-interface Remote {
-  readonly id: string
-  readonly addresses: readonly string[]
-}
 
 /**
  * Carries streams between simulated nodes.
@@ -24,8 +12,10 @@ interface Remote {
  * Frames of one stream arrive in order, and streams do not wait for each other. A link that heals sends again what a
  * cut has stopped, unless an end has given the stream up by then. Raft's streams also lose, duplicate and reorder
  * single frames, which Raft must tolerate.
+ *
+ * Peers relay streams between clients and members.
  */
-export class SimNetwork implements StreamNetwork {
+export class SimNetwork implements StreamNetwork, DialNetwork {
   private readonly hosts = new Map<string, Host>()
   private readonly blocked = new Set<string>()
   private readonly slow = new Map<string, number>()
@@ -66,6 +56,7 @@ export class SimNetwork implements StreamNetwork {
     // The restarted machine does not know the streams of its earlier life, and says so when it hears of them.
     for (const stream of this.streams) {
       for (const end of stream.ends) if (end.id === id && !end.process.alive) stream.forgotten(end)
+      if (stream.relay?.id === id && !stream.relay.process.alive) stream.break()
     }
     return this.nodeOn(host)
   }
@@ -79,23 +70,48 @@ export class SimNetwork implements StreamNetwork {
     return {
       id: host.id,
       handle: (protocol, _maxFrameBytes, accept, refuse) => host.handlers.set(protocol, { accept, refuse }),
-      dial: (remote, addresses, options) => {
-        if (options.relay !== undefined) return Promise.reject(new Error('no simulated node relays'))
-        return this.dial(host, { id: remote, addresses }, options)
-      },
-      setAllow: (allow) => this.setAllow(host, allow)
+      dial: (id, addresses, options) => new Dial({ network: this, from: host, to: { id, addresses }, options }).run(),
+      setGate: (gate) => this.setGate(host, gate)
     }
   }
 
+  host(id: string): Host | undefined {
+    return this.hosts.get(id)
+  }
+
+  open(protocol: string, dialer: Host, acceptor: Host, relay: Host | undefined): Stream {
+    const opened = new Stream(this, protocol, dialer, acceptor, relay, () => this.streams.delete(opened))
+    const { coverage } = this.init
+    if (relay !== undefined) coverage.add('streams through a relay')
+    else if (this.isRelayed(dialer, acceptor)) coverage.add('direct streams beside those through a relay')
+    this.streams.add(opened)
+    return opened
+  }
+
+  private isRelayed(dialer: Host, { process }: Host): boolean {
+    return [...this.streams].some(
+      ({ relay, ends: [a, b] }) => relay !== undefined && a.process === dialer.process && b.process === process
+    )
+  }
+
   /** Closes the connections to all nodes that may not connect any longer. */
-  private setAllow(host: Host, allow: Host['allow']): void {
-    host.allow = allow
+  private setGate(host: Host, gate: Gate): void {
+    host.gate = gate
+    const { coverage } = this.init
     for (const stream of this.streams) {
       for (const end of stream.ends) {
-        if (end.process !== host.process || end.isOver || allow(end.remote) === true) continue
-        this.init.coverage.add('streams cut because their remote may not connect')
+        if (end.process !== host.process || end.isOver || gate.allow(end.remote) === true) continue
+        coverage.add('streams cut because their remote may not connect')
         end.abort(new Error(`${end.remote} may not connect`))
       }
+      const { relay, ends } = stream
+      if (relay === undefined) continue
+      const isAtRelay = relay.process === host.process
+      const neighbours = isAtRelay ? ends.map(({ id }) => id) : [relay.id]
+      const isAtEnd = ends[1].process === host.process
+      if ((!isAtRelay && !isAtEnd) || neighbours.every((id) => gate.allow(id) === true)) continue
+      coverage.add('streams through a relay cut because a neighbour may not connect')
+      stream.break()
     }
   }
 
@@ -109,12 +125,19 @@ export class SimNetwork implements StreamNetwork {
         if (withMachine) stream.givenUpLater(end.other)
         else stream.forgotten(end)
       }
+      if (stream.relay?.id === id && !stream.relay.process.alive) this.lostRelay(stream, withMachine)
       stream.ended()
     }
   }
 
-  isBlocked(from: string, to: string): boolean {
-    return this.blocked.has(`${from}>${to}`)
+  private lostRelay(stream: Stream, withMachine: boolean): void {
+    this.init.coverage.add('relays that died')
+    if (!withMachine) return stream.break()
+    for (const end of stream.ends) stream.givenUpLater(end)
+  }
+
+  isCut(path: Path): boolean {
+    return hopsOf(path).some(([from, to]) => this.blocked.has(`${from}>${to}`))
   }
 
   /**
@@ -123,8 +146,11 @@ export class SimNetwork implements StreamNetwork {
    */
   isSteady(from: string, to: string, protocol: string, since: number): boolean {
     const isQuiet = [`${from}>${to}`, `${to}>${from}`].every((link) => (this.disturbedAt.get(link) ?? -1) <= since)
-    const areSlow = this.slowness(from, to) > 1 || this.slowness(to, from) > 1
-    if (!isQuiet || areSlow || this.isBlocked(from, to) || this.isBlocked(to, from)) return false
+    const paths = [
+      [from, to],
+      [to, from]
+    ]
+    if (!isQuiet || paths.some((path) => this.slowness(path) > 1 || this.isCut(path))) return false
     return [...this.streams].some(
       ({ protocol: of, ends, openedAt }) =>
         of === protocol &&
@@ -144,7 +170,7 @@ export class SimNetwork implements StreamNetwork {
     this.blocked.add(`${from}>${to}`)
     this.disturb(from, to)
     for (const stream of this.streams) {
-      if (!stream.connects(from, to)) continue
+      if (!stream.uses(from, to)) continue
       for (const end of stream.ends) stream.givenUpLater(end)
     }
   }
@@ -162,7 +188,7 @@ export class SimNetwork implements StreamNetwork {
   unblock(from: string, to: string): void {
     this.blocked.delete(`${from}>${to}`)
     this.disturb(from, to)
-    for (const stream of this.streams) if (stream.connects(from, to)) stream.unblocked()
+    for (const stream of this.streams) if (stream.uses(from, to)) stream.unblocked()
   }
 
   slowDown(from: string, to: string, factor: number): void {
@@ -171,12 +197,18 @@ export class SimNetwork implements StreamNetwork {
     else this.slow.set(`${from}>${to}`, factor)
   }
 
-  slowness(from: string, to: string): number {
-    return this.slow.get(`${from}>${to}`) ?? 1
+  slowness(path: Path): number {
+    return Math.max(...hopsOf(path).map(([from, to]) => this.slow.get(`${from}>${to}`) ?? 1))
+  }
+
+  carry(path: Path, protocol: string, bytes: number): number {
+    let ms = 0
+    for (const [from, to] of hopsOf(path)) ms += this.carryOver(from, to, protocol, bytes)
+    return ms
   }
 
   /** All streams between two nodes share the line. Returns the time until the frame's last byte has left. */
-  carry(from: string, to: string, protocol: string, bytes: number): number {
+  private carryOver(from: string, to: string, protocol: string, bytes: number): number {
     const { lineBytesPerMs, scheduler, coverage } = this.init
     if (protocol === PROTOCOL_RAFT || lineBytesPerMs === Infinity || !this.areLinesThin) return 0
     const line = `${from}>${to}`
@@ -192,11 +224,12 @@ export class SimNetwork implements StreamNetwork {
     return until - scheduler.now
   }
 
-  /** Breaks one stream, or all streams between its nodes, as when their connection breaks. */
+  /** Breaks one stream, or all streams on its path, as when their connection breaks. */
   breakStream(stream: Stream, whole: boolean): void {
     const [a, b] = stream.ends
-    for (const each of whole ? [...this.streams].filter((other) => other.connects(a.id, b.id)) : [stream]) {
+    for (const each of whole ? [...this.streams].filter((other) => other.isOn(a.path)) : [stream]) {
       this.init.coverage.add('stream breaks')
+      if (stream.relay !== undefined) this.init.coverage.add('breaks of streams through a relay')
       this.disturb(a.id, b.id)
       each.break()
     }
@@ -210,89 +243,21 @@ export class SimNetwork implements StreamNetwork {
     this.init.scheduler.after(ms * random.between(1, 5), 'stream is fast again', () => (end.delayMs = 0))
   }
 
-  /** Opens a stream. The remote accepts it before the dialer has it. */
-  private dial(from: Host, { id: to, addresses }: Remote, options: DialOptions): Promise<FrameStream> {
-    const { random, coverage } = this.init
-    return new Promise((resolve, reject) => {
-      if (!from.process.alive) return
-      let stream: Stream | undefined
-      let settled = false
-      const fail = (error: Error): void => {
-        if (settled) return
-        settled = true
-        options.signal?.removeEventListener('abort', aborted)
-        stream?.ends[0].abort(error)
-        coverage.add('dials that failed')
-        reject(error)
-      }
-      const aborted = (): void =>
-        fail(options.signal?.reason instanceof Error ? options.signal.reason : new Error('aborted'))
-      if (options.signal?.aborted === true) return aborted()
-      options.signal?.addEventListener('abort', aborted, { once: true })
-
-      const label = `${from.id}>${to} dial ${options.protocol}`
-      const there = this.latency(from.id, to)
-      const back = this.latency(to, from.id)
-      const drawnMs = random.between(300, 3000)
-      const { roundTripMs } = this.init
-      const { stepMs = timingOf(DEFAULT_ROUND_TRIP_MS).stepMs } = options
-      // TCP and the upgrade take three round trips if there is no connection yet. The longest step has two.
-      const connectMs = roundTripMs === 0 || this.isConnected(from.id, to) ? 0 : 3 * roundTripMs
-      const isInTime = roundTripMs * (connectMs === 0 ? 1 : 2) <= stepMs
-      const timeoutMs = roundTripMs === 0 ? drawnMs : isInTime ? connectMs + stepMs : stepMs
-      from.process.after('timer', timeoutMs, `${label} timeout`, () => fail(new Error(`no answer from ${to}`)))
-      if (this.isFaulty && random.is(this.init.dialFailure)) {
-        from.process.after('io', there + back, `${label} fails`, () => fail(new Error(`${to} is unreachable`)))
-        return
-      }
-      this.init.scheduler.after(connectMs + there, label, () => {
-        if (this.isBlocked(from.id, to) || settled) return
-        const host = this.hosts.get(to)
-        if (host === undefined || !host.isUp) return
-        const refuse = (): void => {
-          if (this.isBlocked(to, from.id)) return
-          from.process.after('io', back + REFUSED_MS, `${label} refused`, () => fail(new Error(`${to} refuses`)))
-        }
-        // An open connection serves whatever the addresses are.
-        const isFound = host.address === undefined || addresses.includes(host.address)
-        if (!host.process.alive || (!isFound && !this.isConnected(from.id, to))) return refuse()
-        host.process.enter('io', label, () => {
-          const handler = host.handlers.get(options.protocol)
-          const verdict = host.allow(from.id)
-          if (handler === undefined || (verdict !== true && handler.refuse === undefined)) return refuse()
-          if (settled || !from.process.alive) return
-          const opened = new Stream(this, options.protocol, from, host, () => this.streams.delete(opened))
-          stream = opened
-          this.streams.add(opened)
-          // The stream lasts until an end gives it up, even if the dialer never learns of it.
-          if (this.isBlocked(to, from.id)) opened.givenUpLater(opened.ends[1])
-          if (verdict === true) handler.accept(opened.ends[1])
-          else handler.refuse!(opened.ends[1], verdict)
-          this.init.scheduler.after(back, `${label} open`, () => {
-            if (this.isBlocked(to, from.id)) return
-            from.process.enter('io', `${label} open`, () => {
-              if (settled) return
-              settled = true
-              options.signal?.removeEventListener('abort', aborted)
-              opened.begin()
-              resolve(opened.ends[0])
-            })
-          })
-        })
-      })
-    })
+  isConnected(path: Path): boolean {
+    return [...this.streams].some((stream) => stream.isOn(path))
   }
 
-  private isConnected(a: string, b: string): boolean {
-    return [...this.streams].some((stream) => stream.connects(a, b))
-  }
-
-  latency(from: string, to: string): number {
+  latency(path: Path): number {
     const { random, latencyMs, roundTripMs } = this.init
-    return roundTripMs / 2 + random.exponential(latencyMs) * this.slowness(from, to)
+    let ms = 0
+    for (const hop of hopsOf(path)) ms += roundTripMs / 2 + random.exponential(latencyMs) * this.slowness(hop)
+    return ms
   }
 }
 
+/** Until its process sets another gate, it lets everybody in and relays nothing. */
+const OPEN_GATE: Gate = { allow: () => true, isMember: () => false }
+
 function newHost(id: string, process: SimProcess, address?: string): Host {
-  return { id, process, address, handlers: new Map(), allow: () => true, isUp: true }
+  return { id, process, address, handlers: new Map(), gate: OPEN_GATE, isUp: true }
 }

@@ -7,6 +7,7 @@ export interface PeerSettings {
   readonly maxMemtableBytes: number
   readonly checkpointEntries: number
   readonly checkpointIntervalMs: number
+  readonly maxReleased: number
   /** The round trip that the cluster is founded with. */
   readonly roundTripMs: number
   /** The admins that the cluster is founded with. */

@@ -1,25 +1,16 @@
 /** The simulated peers: real ones, on disks in memory that forget what a crash would lose. */
-import { NoSpaceError, type Member, type RaftSighting, type Random } from '@quire/protocol'
+import { NoSpaceError, type Member, type RaftSighting } from '@quire/protocol'
 import type { Disk, MemoryDisk } from '@quire/raft'
-import {
-  askToJoin,
-  decodeMemory,
-  foundingDigest,
-  mayConnect,
-  normalizeCluster,
-  openPeerCore,
-  type Applied,
-  type JoinedCluster,
-  type PeerCore,
-  type ReplicaStorage
-} from '@quire/store/internal'
+import { decodeMemory, type Applied, type JoinedCluster, type PeerCore } from '@quire/store/internal'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
+import { Bystander } from './bystander.js'
 import { CrashMoments } from './crash-moments.js'
-import { copyFolder, incarnationOf, makeFolder, storageIn, type Folder, type FolderInit } from './folder.js'
-import { addressOf, memberIdOf, nameOf, PEER_IDS } from './ids.js'
+import { copyFolder, incarnationOf, makeFolder, type Folder, type FolderInit } from './folder.js'
+import { addressOf, memberIdOf, nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
 import type { SimNode } from './network-types.js'
+import { joinCluster, openPeer } from './peer-opening.js'
 import type { PeerSettings } from './peer-settings.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
@@ -42,14 +33,6 @@ export interface PeerWorld {
   readonly onFatal: (peer: SimPeer, error: Error) => void
 }
 
-const CLUSTER_ID = 'simulated'
-const CLUSTER = {
-  clusterId: CLUSTER_ID,
-  voters: PEER_IDS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] })),
-  clients: 'any' as const
-}
-/** For a client that is as far from the leader as the leader is from the others. */
-const HANDSHAKE_ROUND_TRIPS = 10
 /** A peer that finds no space when it starts is started again after this time. */
 const RETRY_START_MS = 200
 
@@ -85,8 +68,8 @@ export class SimPeer {
   life = 0
   /** When the last process of each member that the peer was has ended, by member id. */
   readonly endedAt = new Map<string, number>()
-  /** Where the first process on a folder that must not take part began. */
-  oldFolderStart = { term: 0, lastIndex: 0 }
+  /** Watches the present folder, if it must not take part. */
+  private bystander = new Bystander()
   /** The rows of this life. */
   rows: WatchedRows | undefined
   /** Each write to the log takes so much longer, at once or from the next start on. */
@@ -234,7 +217,7 @@ export class SimPeer {
   startOn(folder: Folder, mayStartAgain: boolean): void {
     this.newest = this.folder
     this.folder = folder
-    this.oldFolderStart = { term: 0, lastIndex: 0 }
+    this.bystander = new Bystander()
     this.mayStartAgain = true
     this.start()
     this.mayStartAgain = mayStartAgain
@@ -263,68 +246,54 @@ export class SimPeer {
     else this.open(process, node, folder)
   }
 
-  /** Waits until the peer is invited, makes a folder, and becomes a member with it. */
   private join(process: SimProcess, node: SimNode): void {
     const { coverage, seeds, onFatal } = this.world
     const { rejoins } = this
-    const { clock } = process
-    const init = { network: node, clock, seeds: seeds(), rejoins, advice: '', logger: undefined }
-    const becomeMember = async (): Promise<void> => {
-      const invited = await askToJoin(init)
-      if (!process.alive) return
-      const folder = this.emptyFolder(invited)
-      this.folder = folder
-      const { incarnation } = folder.identity
-      folder.joinedCluster = await askToJoin(init, { incarnation, cluster: invited })
-      if (!process.alive) return
-      coverage.add(rejoins === '' ? 'joins' : 'joins in place of a lost folder')
-      this.open(process, node, folder)
+    const makeFolder = (invited: JoinedCluster): Folder => {
+      this.folder = this.emptyFolder(invited)
+      return this.folder
     }
-    becomeMember().catch((error: unknown) => {
-      if (process.alive) onFatal(this, error as Error)
-    })
+    joinCluster({ process, node, seeds: seeds(), rejoins, makeFolder }).then(
+      (folder) => {
+        if (!process.alive) return
+        coverage.add(rejoins === '' ? 'joins' : 'joins in place of a lost folder')
+        this.open(process, node, folder)
+      },
+      (error: unknown) => {
+        if (process.alive) onFatal(this, error as Error)
+      }
+    )
   }
 
   private open(process: SimProcess, node: SimNode, folder: Folder): void {
-    const { scheduler, settings } = this.world
-    const random: Random = this.random.fork(`random ${this.life}`)
-    const alive = (): boolean => process.alive
-    const isFounder = folder.joinedCluster === undefined
-    const allow = (id: string): true | string => {
-      const config = this.core?.config ?? folder.joinedCluster?.config
-      return config === undefined || mayConnect(config, id)
+    const { scheduler, settings, onReceiving, onFatal, coverage } = this.world
+    const { id, name, moments } = this
+    const fatal = (error: Error): void => {
+      if (process.alive) onFatal(this, error)
     }
-    const opening = openPeerCore(
-      { storage: this.storage(folder), clock: process.clock, random },
-      {
-        id: this.id,
-        cluster: isFounder ? this.founded() : undefined,
-        limits: {
-          leaseTickMs: 50,
-          handshakeTimeoutMs: Math.max(2000, HANDSHAKE_ROUND_TRIPS * settings.roundTripMs),
-          creditBytes: settings.creditBytes,
-          maxFaults: settings.maxFaults,
-          maxProposalBytes: settings.maxProposalBytes
-        },
-        replicaLimits: settings,
-        raft: { limits: settings.raft },
-        onConfig: () => node.setAllow(allow),
-        onApplied: (index, applied) => this.applied(index, applied),
-        onFatal: (error) => alive() && this.world.onFatal(this, error)
-      }
-    )
-    opening.then(
+    const rows = new WatchedRows({
+      storage: folder.pages,
+      onReceiving: () => onReceiving(this),
+      onAdopting: () => moments.adopting(),
+      onAdopted: () => moments.adopted()
+    })
+    this.rows = rows
+    openPeer({
+      ...{ id, name, folder, process, node, rows, settings },
+      random: this.random.fork(`random ${this.life}`),
+      logDisk: () => this.watchedDisk(folder.log),
+      onApplied: (index, applied) => this.applied(index, applied),
+      onFatal: fatal
+    }).then(
       (core) => {
-        if (!alive()) return
-        this.connect(core, node)
-        node.setAllow(allow)
+        if (process.alive) this.connect(core, node)
       },
       (error: unknown) => {
-        if (!alive()) return
-        if (!(error instanceof NoSpaceError)) return this.world.onFatal(this, error as Error)
-        this.world.coverage.add('starts that found no space')
+        if (!process.alive) return
+        if (!(error instanceof NoSpaceError)) return fatal(error as Error)
+        coverage.add('starts that found no space')
         this.crash(false)
-        scheduler.after(RETRY_START_MS, `${this.name} starts again`, () => {
+        scheduler.after(RETRY_START_MS, `${name} starts again`, () => {
           if (this.process === undefined) this.start()
         })
       }
@@ -369,18 +338,10 @@ export class SimPeer {
     this.end(process, false)
   }
 
-  /**
-   * How a folder that must not take part has changed since it began; undefined if it has not. A folder that hears no
-   * message of Raft stays as it is, and so nothing that it sent was answered.
-   */
+  /** How a folder that must not take part has changed since it began; undefined if it has not. */
   tookPart(): string | undefined {
-    const { node } = this.core?.root ?? {}
-    if (node === undefined) return undefined
-    const { term, lastIndex, leader } = node.status()
-    const before = this.oldFolderStart
-    if (term === before.term && lastIndex === before.lastIndex && leader === undefined) return undefined
-    const terms = `term ${before.term} -> ${term}`
-    return `${this.name}: ${terms}, last entry ${before.lastIndex} -> ${lastIndex}, leader ${leader}`
+    const change = this.bystander.change(this.core)
+    return change && `${this.name}: ${change}`
   }
 
   /** The last entry that the log may hold after a crash now. Writes under way may survive it. */
@@ -415,34 +376,9 @@ export class SimPeer {
   private connect(core: PeerCore, node: SimNode): void {
     this.core = core
     this.slowLogMs = this.nextSlowLogMs
-    const takesNoPart = this.isOnOldFolder || this.init.twin !== undefined
-    if (takesNoPart && this.oldFolderStart.lastIndex === 0) {
-      const { hardState, lastIndex } = core.root.replica.log
-      this.oldFolderStart = { term: hardState.term, lastIndex }
-    }
+    if (this.isOnOldFolder || this.init.twin !== undefined) this.bystander.opened(core)
     core.connect(node, [this.address])
     if (core.root.replica.applier.durableIndex > 0) this.world.coverage.add('restores from a checkpoint')
-  }
-
-  private founded(): ReturnType<typeof normalizeCluster> {
-    const { roundTripMs, admins } = this.world.settings
-    return normalizeCluster({ ...CLUSTER, admins, roundTripMs })
-  }
-
-  private storage(folder: Folder): ReplicaStorage {
-    this.rows = new WatchedRows({
-      storage: folder.pages,
-      onReceiving: () => this.world.onReceiving(this),
-      onAdopting: () => this.moments.adopting(),
-      onAdopted: () => this.moments.adopted()
-    })
-    return storageIn(folder, {
-      clusterId: CLUSTER_ID,
-      founding: foundingDigest(this.founded()),
-      name: this.name,
-      pages: this.rows,
-      logDisk: () => this.watchedDisk(folder.log)
-    })
   }
 
   private watchedDisk(disk: MemoryDisk): Disk {

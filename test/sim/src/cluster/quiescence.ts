@@ -17,6 +17,8 @@ import type { Settings } from './settings-types.js'
 /** Long enough for everything that was waiting: connections are found dead, elections are held, leases run out. */
 const REST_MS = 40_000
 const STABLE_MS = 600
+/** Two of the longest pauses between attempts. */
+const DIRECT_MS = 120_000
 
 /** The part of the simulation that its quiescence uses. */
 export interface QuiescentCluster {
@@ -65,6 +67,7 @@ export class ClusterQuiescence {
     await this.until('programs end', () =>
       clients.every(({ client, running, isLeaving }) => client !== undefined && running === 0 && !isLeaving)
     )
+    await this.returnToDirectPaths()
     this.simulation.note('--- rest')
     const programs = clients.map((client) => client.finalProgram(this.random.fork(client.name)))
     for (const program of programs) await this.complete('a visit of all pages', program.visitAll())
@@ -79,6 +82,17 @@ export class ClusterQuiescence {
     for (const program of programs) await this.complete('the close of all files', program.closeAll())
     this.checkNothingHeld()
     await this.end(contents)
+  }
+
+  /** Sessions that went through a relay find the direct path again. */
+  private async returnToDirectPaths(): Promise<void> {
+    const { simulation } = this
+    const isRelayed = ({ client }: SimClient): boolean => client?.stats().path === 'relayed'
+    const relayed = simulation.clients.filter(isRelayed)
+    if (relayed.length === 0) return
+    const done = (): boolean => !simulation.clients.some(isRelayed)
+    await simulation.until('sessions move to a direct path', DIRECT_MS, done, () => this.describe())
+    simulation.coverage.add('sessions that moved to a direct path', relayed.length)
   }
 
   private async agree(programs: readonly Program[]): Promise<Contents> {

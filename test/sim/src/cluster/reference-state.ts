@@ -11,7 +11,11 @@ import type { SimPeer } from './peers.js'
 export class ReferenceState {
   /** Entry 1 is the first one. */
   private readonly entries: Entry[] = []
-  private machine = emptyMachine()
+  private machine: StateMachine
+
+  constructor(private readonly maxReleased: number) {
+    this.machine = this.emptyMachine()
+  }
 
   /** A peer has applied the entry. Only the first peer's entry counts: LogInvariants compares the others with it. */
   applied(peer: SimPeer, index: number): void {
@@ -21,16 +25,16 @@ export class ReferenceState {
   }
 
   digestAt(index: number): string {
-    if (index < this.machine.appliedIndex) this.machine = emptyMachine()
+    if (index < this.machine.appliedIndex) this.machine = this.emptyMachine()
     for (const { index: at, kind, data } of this.entries.slice(this.machine.appliedIndex, index)) {
       this.machine.apply(at, kind, kind === 'config' ? decode(raftConfiguration, data).context : data)
     }
     return this.machine.digest()
   }
-}
 
-function emptyMachine(): StateMachine {
-  const backend = createMemoryStorage({ schedule: queueMicrotask }).open()
-  const store = createPageStore({ backend })
-  return createStateMachine(store, store.restored)
+  private emptyMachine(): StateMachine {
+    const backend = createMemoryStorage({ schedule: queueMicrotask }).open()
+    const store = createPageStore({ backend })
+    return createStateMachine(store, store.restored, this.maxReleased)
+  }
 }

@@ -71,6 +71,7 @@ function drawSituation(random: RandomSource): Settings {
   if (share < 0.05) return withoutFaults(mixed)
   if (share < 0.1) return withBreaksOnly(mixed)
   if (share < 0.13) return withoutFaults(withCrowds(mixed, random.fork('crowds')))
+  if (random.fork('hidden leaders').is(0.03)) return withHiddenLeaders(mixed)
   return share < 0.16 ? withDeathsOnly(withCrowds(mixed, random.fork('crowds'))) : mixed
 }
 
@@ -120,6 +121,22 @@ function withBreaksOnly(drawn: Settings): Settings {
     mixes: [...rest.mixes, 'breaks only'],
     faults: { ...faults, weights, areClientsOnly: true },
     client: { ...client, allowedErrors: ALLOWED_BY_BREAKS }
+  }
+}
+
+/**
+ * Some clients lose sight of the leader for long, and some streams break. Nothing else happens, so every call must end
+ * well through a relay: if no client used one, calls would wait for longer than their limit.
+ */
+function withHiddenLeaders(drawn: Settings): Settings {
+  const { client, faults, ...rest } = withoutNoise(drawn)
+  const weights = weightsOf({ hideLeader: 1, breakStream: 0.5, breakConnection: 1 })
+  return {
+    ...rest,
+    mixes: [...rest.mixes, 'hidden leaders'],
+    faultyMs: 15_000,
+    faults: { ...faults, everyMs: 500, weights, areClientsOnly: true },
+    client: { ...client, allowedErrors: ALLOWED_BY_BREAKS, pauseMs: 20 }
   }
 }
 
@@ -297,6 +314,7 @@ function drawMix(random: RandomSource): Settings {
       maxMemtableBytes: random.pick([32_768, 131_072, 1_048_576]),
       checkpointEntries: random.pick([5, 20, 100, 1000]),
       checkpointIntervalMs: random.pick([100, 500, 5000]),
+      maxReleased: random.fork('released').pick([2, 10, 16_384]),
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
       admins: [],
       creditBytes: random.pick([4096, 16_384, 1_048_576]),

@@ -59,7 +59,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private readonly listings: ListingInvariants
   private readonly unnamed: UnnamedFiles
   private readonly log = new LogInvariants()
-  private readonly reference = new ReferenceState()
+  private readonly reference: ReferenceState
   private readonly evidence: EvidenceInvariants
   private readonly snapshots: SnapshotInvariants
   private readonly access: AccessInvariants
@@ -99,7 +99,9 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     this.raft = new PeerRaftInvariants(peers, coverage)
     const onViolation = (error: Violation): void => this.fail(error)
     this.evidence = new EvidenceInvariants({ scheduler, coverage, network, peers, raft: this.raft })
-    const { evidence, reference } = this
+    const { evidence } = this
+    const reference = new ReferenceState(settings.peer.maxReleased)
+    this.reference = reference
     const { retainedBytes } = settings.peer.raft
     this.snapshots = new SnapshotInvariants({ peers, coverage, reference, evidence, retainedBytes })
     const twinOf = (id: string): SimPeer => this.twinOf(id)
@@ -354,6 +356,10 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private countTerms(): void {
     const term = this.leader()?.core?.root.node?.status().term ?? 0
     if (term <= this.term) return
+    // However many clients do not reach it.
+    if (this.term > 0 && this.settings.faults.areClientsOnly) {
+      throw new Violation('a leader whose peers all hear it keeps leading', `term ${this.term} -> ${term}`)
+    }
     this.term = term
     for (const client of this.clients) {
       for (const page of client.view()?.pages ?? []) {

@@ -3,6 +3,7 @@ import type { SimProcess } from '../process.js'
 import { withoutTexts } from './error-texts.js'
 import { damagePiece, isPiece } from './piece-damage.js'
 import type { Host, StreamNetwork } from './network-types.js'
+import { hopsOf, type Path } from './path.js'
 
 const MAX_QUEUED_BYTES = 8 * 1024 * 1024
 const CLOSE_TIMEOUT_MS = 5000
@@ -10,6 +11,8 @@ const CLOSE_TIMEOUT_MS = 5000
 interface StreamEndInit {
   readonly network: StreamNetwork
   readonly protocol: string
+  /** The process of the relay, if there is one. What the stream carries waits while it is stalled. */
+  readonly relay: SimProcess | undefined
   readonly onOver: () => void
 }
 
@@ -33,6 +36,7 @@ const ignore = (): void => {}
  */
 export class StreamEnd implements FrameStream {
   readonly id: string
+  readonly remote: string
   readonly process: SimProcess
   other!: StreamEnd
   onDrain: () => void = ignore
@@ -42,6 +46,7 @@ export class StreamEnd implements FrameStream {
   delayMs = 0
   private readonly network: StreamNetwork
   private readonly protocol: string
+  private readonly relay: SimProcess | undefined
   /** Called when this end is over. */
   private readonly onOver: () => void
   private frameHandler: ((frame: Uint8Array) => void) | undefined
@@ -76,16 +81,19 @@ export class StreamEnd implements FrameStream {
   private generation = 0
 
   constructor(
-    { network, protocol, onOver }: StreamEndInit,
+    { network, protocol, relay, onOver }: StreamEndInit,
     host: Host,
-    readonly remote: string
+    /** From this end to the other. */
+    readonly path: Path
   ) {
     this.network = network
     this.protocol = protocol
+    this.relay = relay
     this.onOver = onOver
     this.id = host.id
+    this.remote = path.at(-1)!
     this.process = host.process
-    this.label = `${this.id}>${remote} ${protocol.split('/')[2]}`
+    this.label = `${path.join('>')} ${protocol.split('/')[2]}`
     const { random, latencyMs } = network.init
     this.latencyMs = random.exponential(latencyMs)
   }
@@ -185,7 +193,7 @@ export class StreamEnd implements FrameStream {
 
   private put(whole: Parcel, seq?: number): void {
     const { network, protocol } = this
-    if (this.held || this.waiting.length > 0 || network.isBlocked(this.id, this.remote)) {
+    if (this.held || this.waiting.length > 0 || network.isCut(this.path)) {
       this.waiting.push({ parcel: whole, seq })
       return
     }
@@ -193,7 +201,7 @@ export class StreamEnd implements FrameStream {
     const { random, coverage, scheduler, raftLoss, raftDuplication, raftReordering } = network.init
     const transit = this.transit(parcel)
     const size = parcel.type === 'frame' ? parcel.size : 0
-    const carried = network.carry(this.id, this.remote, protocol, size)
+    const carried = network.carry(this.path, protocol, size)
     const inOrder = Math.max(this.lastArrival, scheduler.now + carried + transit)
     // A parcel with a number has left before, and a cut link has sent it back.
     const isOpen = protocol === PROTOCOL_RAFT && seq === undefined && this.sentFrames > 0
@@ -237,16 +245,18 @@ export class StreamEnd implements FrameStream {
     const { random } = this.network.init
     const spike = this.network.isFaulty && random.is(0.01) ? random.between(5, 120) : 0
     const size = parcel.type === 'frame' ? parcel.size : 0
-    const slowness = this.network.slowness(this.id, this.remote)
+    const slowness = this.network.slowness(this.path)
     const ms = (this.latencyMs * random.between(0.5, 1.5) + size / 100_000 + spike) * slowness + this.delayMs
-    return ms + this.network.init.roundTripMs / 2
+    return ms + (this.network.init.roundTripMs / 2) * hopsOf(this.path).length
   }
 
   private travel(parcel: Parcel, arrival: number, arrived: () => void): void {
-    const { generation } = this
-    this.network.init.scheduler.at(arrival, `${this.label} ${parcel.type}`, () => {
+    const { generation, relay } = this
+    const label = `${this.label} ${parcel.type}`
+    const arrive = (): void => {
       if (generation === this.generation) arrived()
-    })
+    }
+    this.network.init.scheduler.at(arrival, label, () => (relay ? relay.enter('io', label, arrive) : arrive()))
   }
 
   /**
@@ -267,7 +277,7 @@ export class StreamEnd implements FrameStream {
 
   private arrived(sent: readonly Sent[]): void {
     const { network } = this
-    if (network.isBlocked(this.id, this.remote)) {
+    if (network.isCut(this.path)) {
       // They were sent before all that waits since the link was cut.
       this.waiting.splice(this.returned, 0, ...sent)
       this.returned += sent.length

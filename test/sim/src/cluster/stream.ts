@@ -1,4 +1,5 @@
 import type { Host, StreamNetwork } from './network-types.js'
+import { hopsOf, isSamePath, type Path } from './path.js'
 import { StreamEnd } from './stream-end.js'
 
 /** Joins the two ends of a simulated stream. */
@@ -11,13 +12,15 @@ export class Stream {
     readonly protocol: string,
     dialer: Host,
     acceptor: Host,
+    readonly relay: Host | undefined,
     /** Called when both ends are over. */
     private readonly onOver: () => void
   ) {
     this.openedAt = network.init.scheduler.now
-    const init = { network, protocol, onOver: () => this.ended() }
-    const a = new StreamEnd(init, dialer, acceptor.id)
-    const b = new StreamEnd(init, acceptor, dialer.id)
+    const init = { network, protocol, relay: relay?.process, onOver: () => this.ended() }
+    const path = [dialer, relay, acceptor].flatMap((host) => host?.id ?? [])
+    const a = new StreamEnd(init, dialer, path)
+    const b = new StreamEnd(init, acceptor, path.toReversed())
     a.other = b
     b.other = a
     this.ends = [a, b]
@@ -25,9 +28,14 @@ export class Stream {
     b.held = true
   }
 
-  connects(a: string, b: string): boolean {
-    const [x, y] = this.ends
-    return (x.id === a && y.id === b) || (x.id === b && y.id === a)
+  /** Whether the stream runs over a connection along this path, whichever end has opened it. */
+  isOn(path: Path): boolean {
+    return this.ends.some((end) => isSamePath(end.path, path))
+  }
+
+  /** Whether the stream uses the link between two nodes. */
+  uses(a: string, b: string): boolean {
+    return this.ends.some((end) => hopsOf(end.path).some(([from, to]) => from === a && to === b))
   }
 
   begin(): void {
@@ -46,8 +54,8 @@ export class Stream {
     scheduler.after(random.between(800, 6000), `${end.id}>${end.remote} probe`, () => {
       const silent =
         !end.other.process.alive ||
-        this.network.isBlocked(end.id, end.remote) ||
-        this.network.isBlocked(end.remote, end.id)
+        this.relay?.process.alive === false ||
+        this.ends.some(({ path }) => this.network.isCut(path))
       if (silent) end.fail(new Error(`${end.remote} does not answer`))
     })
   }
