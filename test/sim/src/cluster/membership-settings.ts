@@ -11,7 +11,7 @@ const MEMBERSHIP: Partial<Settings['faults']['weights']> = {
   removePeer: 1.5,
   wipePeer: 1,
   replacePeer: 1,
-  movePeer: 0.5,
+  movePeers: 0.5,
   moveLeader: 0.5,
   changeRoundTrip: 0.3,
   removeBesideDown: 0.5,

@@ -21,6 +21,7 @@ const CORE = 'store/dist/peer/peer-core.js'
 const REFUSAL = 'store/dist/peer/join-refusal.js'
 
 const MEMBERS = 'docs/membership.md, Members'
+const ADDRESSES = 'docs/identity.md, Addresses'
 const BEHIND = 'docs/membership.md, A peer that is behind'
 const CHANGES = 'docs/membership.md, Changes'
 const JOINING = 'docs/membership.md, Joining'
@@ -68,6 +69,20 @@ const RULES: readonly Mutant[] = [
     file: LINKS,
     find: "link.tell({ type: 'raftConfiguration', config: encodeCluster(this.config) });",
     replace: ''
+  },
+  {
+    name: 'a moved peer is looked for at its old address',
+    rule: ADDRESSES,
+    file: LINKS,
+    find: 'this.init.book.learn(remote, addresses);',
+    replace: ''
+  },
+  {
+    name: 'the address of a moved peer is not passed on',
+    rule: ADDRESSES,
+    file: 'store/dist/peer/address-exchange.js',
+    find: "link.tell({ type: 'raftAddresses', members });",
+    replace: ';'
   },
   {
     name: 'a change does not raise the revision',

@@ -8,7 +8,9 @@ import { FormerFolders } from './former-folders.js'
 import { ADMIN_IDS, addressOf, peerIdIn } from './ids.js'
 import { LostFolders } from './lost-folders.js'
 import { MembershipInvariants } from './membership-invariants.js'
-import { MAX_VOTERS, Settlement, idOf, isReplacing, memberOf, type Seen } from './settlement.js'
+import { MAX_VOTERS, Settlement, idOf, isReplacing, memberOf } from './settlement.js'
+import { MovingPeers } from './moving-peers.js'
+import { OperatorView } from './operator-view.js'
 import type { SimPeer } from './peers.js'
 import type { PeerRaftInvariants } from './raft-invariants.js'
 import type { Outcome, SimAdmin } from './sim-admin.js'
@@ -20,7 +22,7 @@ export const MEMBERSHIP_KINDS = {
   removePeer: 0,
   wipePeer: 0,
   replacePeer: 0,
-  movePeer: 0,
+  movePeers: 0,
   moveLeader: 0,
   changeRoundTrip: 0,
   removeBesideDown: 0,
@@ -57,7 +59,6 @@ interface OperatorInit {
 
 const MIN_VOTERS = 3
 const LOOK_MS = 100
-const MOVE_PAUSE_MS = 3000
 /** A leader lets a learner lag far less than so many round trips. */
 const SLOW_LOG_ROUND_TRIPS = 50
 /** Longer than a leader takes to notice that a peer is away. */
@@ -73,18 +74,18 @@ const FAIR = new Set(['ChangeRefusedError', 'InvalidArgumentError'])
 export class Operator {
   readonly folders: LostFolders
   readonly invariants: MembershipInvariants
+  private readonly view: OperatorView
   private readonly formerFolders: FormerFolders
   private readonly access: AccessOperator
+  private readonly moves: MovingPeers
   private readonly settlement: Settlement
   private isStopped = false
   /** The operations under way. */
   private running = 0
-  private movedAtMs = 0
-  /** Peers that an operation under way uses. */
-  private readonly taken = new Set<SimPeer>()
 
   constructor(private readonly init: OperatorInit) {
     this.folders = new LostFolders(init)
+    this.view = new OperatorView(init)
     this.invariants = new MembershipInvariants({ ...init, folders: this.folders })
     this.formerFolders = new FormerFolders({ ...init, folders: this.folders, onViolation: init.onError })
     this.access = new AccessOperator({
@@ -93,6 +94,7 @@ export class Operator {
       sleep: (ms) => init.admin.sleep(ms),
       isStopped: () => this.isStopped
     })
+    this.moves = new MovingPeers({ ...init, view: this.view, until: (done) => this.until(done) })
     this.settlement = new Settlement({ ...init, folders: this.folders, access: this.access })
   }
 
@@ -109,7 +111,7 @@ export class Operator {
       removePeer: () => this.removePeer(random),
       wipePeer: () => this.wipePeer(random),
       replacePeer: () => this.replacePeer(random),
-      movePeer: () => this.movePeer(random),
+      movePeers: () => this.moves.begin(random),
       moveLeader: () => this.moveLeader(random),
       changeRoundTrip: () => this.changeRoundTrip(random),
       removeBesideDown: () => this.removeBesideDown(random),
@@ -129,7 +131,7 @@ export class Operator {
   // ---- operations
 
   private async addPeer(random: RandomSource): Promise<void> {
-    const peer = this.takeSpare(random)
+    const peer = this.view.takeSpare(random)
     if (peer === undefined) return
     // Either may come first, because the peer waits for its invitation.
     const isEarly = random.is(0.5)
@@ -137,15 +139,15 @@ export class Operator {
     const outcome = await this.change({ type: 'addMember', member: memberOf(peer) })
     if (outcome.type === 'done' && !isEarly && !this.isStopped) peer.install()
     if (outcome.type !== 'done' && isEarly) peer.uninstall(false)
-    this.taken.delete(peer)
+    this.view.taken.delete(peer)
   }
 
   private async promotePeer(random: RandomSource): Promise<void> {
-    const seen = this.see()
+    const seen = this.view.see()
     const learners = seen?.learners.filter((id) => !isReplacing(seen.config, id)) ?? []
     if (seen === undefined || learners.length === 0 || seen.voters.length >= MAX_VOTERS) return
     const id = random.pick(learners)
-    if (random.is(0.6)) await this.until(() => this.hasCaughtUp(id))
+    if (random.is(0.6)) await this.until(() => this.view.hasCaughtUp(id))
     await this.change({ type: 'promoteMember', id })
   }
 
@@ -158,14 +160,14 @@ export class Operator {
     const peer = wiped ?? (await this.anyLearner(random))
     if (peer === undefined) return
     const { scheduler, coverage, roundTripMs } = this.init
-    const slowMs = SLOW_LOG_ROUND_TRIPS * (this.see()?.config.roundTripMs ?? roundTripMs)
+    const slowMs = SLOW_LOG_ROUND_TRIPS * (this.view.see()?.config.roundTripMs ?? roundTripMs)
     peer.slowLogMs = peer.core === undefined ? 0 : slowMs
     peer.nextSlowLogMs = slowMs
     if (peer.process === undefined) peer.start()
     const startMs = scheduler.now
     await this.until(() => scheduler.now > startMs + 1.3 * slowMs)
     const id = peer.member
-    if (id !== undefined && this.see()?.learners.includes(id) === true) {
+    if (id !== undefined && this.view.see()?.learners.includes(id) === true) {
       const outcome = await this.change({ type: 'promoteMember', id })
       if (outcome.type === 'refused') coverage.add('promotions of learners that lag refused')
     }
@@ -177,9 +179,9 @@ export class Operator {
   /** A learner that runs, if need be a new one. */
   private async anyLearner(random: RandomSource): Promise<SimPeer | undefined> {
     const find = (): SimPeer | undefined => {
-      const seen = this.see()
-      const learners = seen?.learners.map((id) => this.peerOf(id)) ?? []
-      return learners.find((peer) => this.runsAsMember(peer, seen))
+      const seen = this.view.see()
+      const learners = seen?.learners.map((id) => this.view.peerOf(id)) ?? []
+      return learners.find((peer) => this.view.runsAsMember(peer, seen))
     }
     if (find() === undefined) await this.addPeer(random)
     await this.until(() => find() !== undefined)
@@ -187,18 +189,18 @@ export class Operator {
   }
 
   private async removePeer(random: RandomSource): Promise<void> {
-    const seen = this.see()
+    const seen = this.view.see()
     if (seen === undefined) return
     const { voters, learners } = seen
     const mayGo = voters.filter((id) => voters.length > MIN_VOTERS && this.folders.isSafeWithout(voters, id))
-    const candidates = [...mayGo, ...learners].filter((id) => !this.isTaken(id))
+    const candidates = [...mayGo, ...learners].filter((id) => !this.view.isTaken(id))
     if (candidates.length === 0) return
     const id = random.pick(candidates)
-    const peer = this.peerOf(id)
-    if (peer !== undefined) this.taken.add(peer)
+    const peer = this.view.peerOf(id)
+    if (peer !== undefined) this.view.taken.add(peer)
     const outcome = await this.change({ type: 'removeMember', id })
     if (outcome.type === 'done') await this.turnOff(id, random)
-    if (peer !== undefined) this.taken.delete(peer)
+    if (peer !== undefined) this.view.taken.delete(peer)
   }
 
   /** Loses the folder of a member, which comes back under its key with `--rejoin`. */
@@ -211,8 +213,8 @@ export class Operator {
 
   private wiped(random: RandomSource): SimPeer | undefined {
     const { coverage, peers } = this.init
-    const seen = this.see()
-    const candidates = peers.filter((peer) => this.runsAsMember(peer, seen) && this.folders.mayLose(peer.member!))
+    const seen = this.view.see()
+    const candidates = peers.filter((peer) => this.view.runsAsMember(peer, seen) && this.folders.mayLose(peer.member!))
     if (candidates.length === 0) return undefined
     const peer = random.pick(candidates)
     const member = peer.member!
@@ -224,16 +226,16 @@ export class Operator {
 
   /** Replaces a voter by a peer with another key: its machine is gone for good, or is to be given up. */
   private async replacePeer(random: RandomSource): Promise<void> {
-    const seen = this.see()
-    const candidates = seen?.voters.filter((id) => this.runsAsMember(this.peerOf(id), seen)) ?? []
+    const seen = this.view.see()
+    const candidates = seen?.voters.filter((id) => this.view.runsAsMember(this.view.peerOf(id), seen)) ?? []
     if (candidates.length === 0) return
     const old = random.pick(candidates)
     const isGone = random.is(0.6)
     if (isGone && !this.folders.mayLose(old)) return
-    const peer = this.takeSpare(random)
+    const peer = this.view.takeSpare(random)
     if (peer === undefined) return
-    const former = this.peerOf(old)!
-    this.taken.add(former)
+    const former = this.view.peerOf(old)!
+    this.view.taken.add(former)
     if (isGone) {
       this.init.coverage.add('machines lost for good')
       this.folders.lose(old, former.id, former.uninstall(true))
@@ -242,35 +244,15 @@ export class Operator {
     if (isEarly) peer.install()
     const outcome = await this.change({ type: 'replaceMember', id: old, by: memberOf(peer) })
     if (!isEarly && outcome.type === 'done' && !this.isStopped) peer.install()
-    const isOver = (): boolean => this.see()?.config.members.every((member) => idOf(member) !== old) === true
+    const isOver = (): boolean => this.view.see()?.config.members.every((member) => idOf(member) !== old) === true
     await this.until(isOver)
     if (!isGone && isOver()) await this.turnOff(old, random)
-    this.taken.delete(former)
-    this.taken.delete(peer)
-  }
-
-  /** Starts a peer under another address, which it tells the others. */
-  private async movePeer(random: RandomSource): Promise<void> {
-    const { scheduler, coverage, peers } = this.init
-    const seen = this.see()
-    if (seen === undefined) return
-    const members = seen.config.members.map((member) => this.peerOf(idOf(member)))
-    // The others must have learned the address before another peer moves: each knows one address of a peer at a time.
-    if (scheduler.now < this.movedAtMs + MOVE_PAUSE_MS || !members.every((peer) => this.runsAsMember(peer, seen)))
-      return
-    this.movedAtMs = scheduler.now
-    const peer = random.pick(peers.filter((each) => members.includes(each)))
-    this.taken.add(peer)
-    peer.crash(random.is(0.5))
-    peer.move()
-    coverage.add('peers moved')
-    await this.init.admin.sleep(random.exponential(300))
-    if (peer.process === undefined && peer.isInstalled) peer.start()
-    this.taken.delete(peer)
+    this.view.taken.delete(former)
+    this.view.taken.delete(peer)
   }
 
   private async moveLeader(random: RandomSource): Promise<void> {
-    const voters = this.see()?.voters ?? []
+    const voters = this.view.see()?.voters ?? []
     const id = voters.length === 0 || random.is(0.3) ? '' : random.pick(voters)
     await this.change({ type: 'transferLeadership', id })
   }
@@ -282,17 +264,17 @@ export class Operator {
   /** Asks for the removal of a voter while so many are away that the others would be no majority. */
   private async removeBesideDown(random: RandomSource): Promise<void> {
     const { scheduler, coverage } = this.init
-    const seen = this.see()
-    const voters = seen?.voters.filter((id) => this.runsAsMember(this.peerOf(id), seen)) ?? []
+    const seen = this.view.see()
+    const voters = seen?.voters.filter((id) => this.view.runsAsMember(this.view.peerOf(id), seen)) ?? []
     // Of an even number, too many would have to be away.
     if (voters.length !== seen?.voters.length || voters.length % 2 === 0) return
     const id = random.pick(voters)
     const others = voters.filter((voter) => voter !== id)
     const from = random.int(0, others.length - 1)
     const inTurn = [...others.slice(from), ...others.slice(0, from)]
-    const away = inTurn.slice(0, (voters.length - 1) / 2).map((voter) => this.peerOf(voter)!)
+    const away = inTurn.slice(0, (voters.length - 1) / 2).map((voter) => this.view.peerOf(voter)!)
     for (const peer of away) {
-      this.taken.add(peer)
+      this.view.taken.add(peer)
       peer.crash(random.is(0.5))
       peer.isInstalled = false
     }
@@ -303,21 +285,21 @@ export class Operator {
     for (const peer of away) {
       peer.isInstalled = true
       peer.start()
-      this.taken.delete(peer)
+      this.view.taken.delete(peer)
     }
     if (outcome.type === 'done') await this.turnOff(id, random)
   }
 
   private copyMember(random: RandomSource): void {
-    const seen = this.see()
-    const members = this.init.peers.filter((peer) => this.runsAsMember(peer, seen))
+    const seen = this.view.see()
+    const members = this.init.peers.filter((peer) => this.view.runsAsMember(peer, seen))
     if (members.length > 0) this.init.startTwin(random.pick(members), random)
   }
 
   /** Asks for what no leader may do. */
   private async tryNonsense(random: RandomSource): Promise<void> {
     const { admin, stranger, coverage } = this.init
-    const seen = this.see()
+    const seen = this.view.see()
     if (seen === undefined) return
     const member = random.pick(seen.voters)
     const [first] = ADMIN_IDS
@@ -348,7 +330,7 @@ export class Operator {
    */
   async settle(): Promise<void> {
     for (;;) {
-      const seen = this.running > 0 ? undefined : this.see()
+      const seen = this.running > 0 ? undefined : this.view.see()
       const step = seen === undefined ? 'wait' : this.settlement.nextStep(seen)
       if (step === undefined) return
       if (step !== 'wait') await this.ask(step, () => true)
@@ -357,23 +339,7 @@ export class Operator {
   }
 
   describe(): string {
-    const seen = this.see()
-    if (seen === undefined) {
-      const states = this.init.peers.map(({ name, isInstalled, member, process, core }) => {
-        const { role, term, voters } = core?.root.node?.status() ?? {}
-        return `${name} ${isInstalled} ${member} ${process?.isAwake} ${role} ${term} of ${voters?.join(' ')}`
-      })
-      return ['no leader', ...states].join('; ')
-    }
-    const { voters, learners, outgoing, config } = seen
-    const peers = this.init.peers.filter(({ isInstalled }) => isInstalled)
-    return [
-      `voters ${voters.join(' ')}`,
-      `learners ${learners.join(' ')}`,
-      `outgoing ${outgoing.join(' ')}`,
-      `invited ${config.invited.map(({ peerId, replaces }) => `${peerId} for ${replaces}`).join(' ')}`,
-      `installed ${peers.map(({ name, member, core }) => `${name} ${core === undefined ? 'asks' : member}`).join(', ')}`
-    ].join('; ')
+    return this.view.describe()
   }
 
   // ---- parts
@@ -396,52 +362,13 @@ export class Operator {
 
   /** A removed peer goes on for a while, or not, and leaves its folder behind. */
   private async turnOff(member: string, random: RandomSource): Promise<void> {
-    const peer = this.peerOf(member)
+    const peer = this.view.peerOf(member)
     if (random.is(0.5)) await this.init.admin.sleep(random.exponential(1500))
     // It may have joined anew.
     if (peer?.member === member && peer.isInstalled) this.folders.leave(peer.id, peer.uninstall(false))
   }
 
-  private see(): Seen | undefined {
-    const { node, replica } = this.init.leader()?.core?.root ?? {}
-    const config = replica?.applier.state.config
-    if (node === undefined || config === undefined) return undefined
-    const { voters, learners, outgoing } = node.status()
-    return { voters, learners, outgoing, config }
-  }
-
-  private hasCaughtUp(member: string): boolean {
-    return this.init.leader()?.core?.root.node?.followers().get(member)?.hasCaughtUp === true
-  }
-
   private async until(done: () => boolean): Promise<void> {
     while (!this.isStopped && !done()) await this.init.admin.sleep(LOOK_MS)
-  }
-
-  private peerOf(member: string): SimPeer | undefined {
-    return this.init.peers.find(({ id }) => id === peerIdIn(member))
-  }
-
-  private isTaken(member: string): boolean {
-    const peer = this.peerOf(member)
-    return peer !== undefined && this.taken.has(peer)
-  }
-
-  private runsAsMember(peer: SimPeer | undefined, seen: Seen | undefined): boolean {
-    if (peer?.core === undefined || peer.isOnOldFolder || this.taken.has(peer)) return false
-    return seen?.config.members.some((member) => idOf(member) === peer.member) === true
-  }
-
-  /** Takes a peer that is not in use. */
-  private takeSpare(random: RandomSource): SimPeer | undefined {
-    const seen = this.see()
-    if (seen === undefined) return undefined
-    const { members, invited } = seen.config
-    const isKnown = (peer: SimPeer): boolean => [...members, ...invited].some(({ peerId }) => peerId === peer.id)
-    const spares = this.init.peers.filter((peer) => !peer.isInstalled && !this.taken.has(peer) && !isKnown(peer))
-    if (spares.length === 0) return undefined
-    const peer = random.pick(spares)
-    this.taken.add(peer)
-    return peer
   }
 }
