@@ -83,11 +83,17 @@ function serveBulk(stream: Stream): void {
       bytes = bytes.subarray(BULK_REQUEST_BYTES)
       const view = new DataView(request.buffer)
       missing = view.getUint32(4)
-      if (view.getUint32(0) === 0) return void push(stream, missing)
+      if (view.getUint32(0) === 0) return end(push(stream, missing))
     }
     missing -= bytes.length
-    if (missing === 0) stream.send(new Uint8Array(1))
+    if (missing > 0) return
+    stream.send(new Uint8Array(1))
+    end()
   })
+  // A stream that only the other side has closed counts against the limit of a protocol's streams.
+  function end(sent = Promise.resolve()): void {
+    sent.then(() => stream.close()).catch((error: Error) => stream.abort(error))
+  }
 }
 
 async function transfer(node: Libp2p, address: string, bytes: number, isSent: boolean): Promise<void> {
