@@ -1,53 +1,75 @@
 import { ownerPage } from '../state/units.js'
 import type { FileId } from '../state/view.js'
 import { unitOf } from './owner-unit.js'
-import { PageEntry } from './page-entry.js'
+import { PageEntry, type Copy } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
 import type { PageContention } from './types.js'
 
 const MAX_CONTENDED = 8
 
+/** A page that one session has, and that nobody waits for, costs no more than its copy. */
+type Kept = PageEntry | Copy
+
 /** Holds the entries of all pages that a session may hold, waits for, or was told to give up. */
 export class PageEntries {
-  private readonly files = new Map<FileId, Map<number, PageEntry>>()
+  private readonly files = new Map<FileId, Map<number, Kept>>()
 
   constructor(private readonly state: DirectoryState) {}
 
-  find(file: FileId, page: number): PageEntry | undefined {
-    return this.files.get(file)?.get(page)
+  /** Returns the entry of a page that is not at rest. */
+  findActive(file: FileId, page: number): PageEntry | undefined {
+    const kept = this.files.get(file)?.get(page)
+    return kept instanceof PageEntry ? kept : undefined
   }
 
-  /** Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file. */
+  /**
+   * Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file. Call
+   * `settle` when it may have come to rest.
+   */
   entry(fileId: FileId, index: number): PageEntry {
     const file = this.state.view.file(fileId)
     const unit = unitOf(file)
     const page = ownerPage(file, index)
     let entries = this.files.get(fileId)
     if (entries === undefined) this.files.set(fileId, (entries = new Map()))
-    let entry = entries.get(page)
-    if (entry === undefined) {
-      entry = new PageEntry(fileId, page, unit, unit.inherited(this.state.inheritors(fileId)))
-      entries.set(page, entry)
-    }
+    const kept = entries.get(page)
+    if (kept instanceof PageEntry) return kept
+    const entry =
+      kept === undefined
+        ? PageEntry.inherited(fileId, page, unit, unit.inherited(this.state.inheritors(fileId)))
+        : PageEntry.restored(fileId, page, unit, kept)
+    entries.set(page, entry)
     return entry
   }
 
-  /** A copy of the list, so that a caller may change entries while it walks them. */
-  ofFile(file: FileId): PageEntry[] {
-    return [...(this.files.get(file)?.values() ?? [])]
+  /**
+   * Returns the entries of the pages from `first` up to but without `end`. The caller may change entries meanwhile, and
+   * calls `settle` for each.
+   */
+  *ofFile(file: FileId, first = 0, end = Infinity): IterableIterator<PageEntry> {
+    for (const page of [...(this.files.get(file)?.keys() ?? [])]) {
+      const isInRange = page >= first && page < end
+      if (isInRange && this.files.get(file)?.has(page) === true) yield this.entry(file, page)
+    }
   }
 
   fileIds(): FileId[] {
     return [...this.files.keys()]
   }
 
-  /** Drops an entry that a new one would equal: no session holds a copy, and none is inherited. */
-  forgetIfIdle(entry: PageEntry): void {
-    if (!entry.idle || this.state.isInherited(entry.file)) return
-    const entries = this.files.get(entry.file)
-    if (entries?.get(entry.page) !== entry) return
-    entries.delete(entry.page)
-    if (entries.size === 0) this.files.delete(entry.file)
+  /**
+   * Keeps of an entry what a new one would lack: nothing if no session holds a copy and none is inherited, or one copy.
+   */
+  settle(entry: PageEntry): void {
+    const { file, page, idle, remainder } = entry
+    const entries = this.files.get(file)
+    if (entries?.get(page) !== entry) return
+    if (remainder !== undefined) {
+      entries.set(page, remainder)
+    } else if (idle && !this.state.isInherited(file)) {
+      entries.delete(page)
+      if (entries.size === 0) this.files.delete(file)
+    }
   }
 
   stats(): { readonly pages: number; readonly waiting: number; readonly contended: readonly PageContention[] } {
@@ -57,6 +79,7 @@ export class PageEntries {
     for (const entries of this.files.values()) {
       pages += entries.size
       for (const entry of entries.values()) {
+        if (!(entry instanceof PageEntry)) continue
         waiting += entry.waiting
         const { file, page, turns } = entry
         if (turns > 1) contended.push({ file, page, turns })

@@ -39,7 +39,7 @@ export interface Copy {
   readonly req: number
 }
 
-/** One copy, or several by their sessions. Most pages have one, and a map costs more than the rest of an entry. */
+/** One copy, or several by their sessions. A map costs more than the rest of an entry. */
 type Copies = Copy | Map<SessionId, Copy>
 
 /**
@@ -74,7 +74,7 @@ export interface WaitingRequest<R extends Request = Request> {
  * stands for the file, and faults on all of its pages wait in this entry's queue.
  */
 export class PageEntry {
-  /** Undefined if there are none, as is the queue. */
+  /** `held` and `queue` are undefined while they are empty, to save memory. */
   private held: Copies | undefined
   private queue: WaitingRequest[] | undefined
   operation: Operation | undefined
@@ -86,10 +86,29 @@ export class PageEntry {
   constructor(
     readonly file: FileId,
     readonly page: number,
-    readonly unit: OwnerUnit,
-    inherited: Iterable<SessionId>
-  ) {
-    for (const session of inherited) this.add({ session, reader: true, connection: 0, req: 0 })
+    readonly unit: OwnerUnit
+  ) {}
+
+  /** Makes an entry for sessions that may hold the page since before the election. */
+  static inherited(file: FileId, page: number, unit: OwnerUnit, sessions: Iterable<SessionId>): PageEntry {
+    const entry = new PageEntry(file, page, unit)
+    for (const session of sessions) entry.add({ session, reader: true, connection: 0, req: 0 })
+    return entry
+  }
+
+  /** Makes an entry again of which only its `remainder` was kept. */
+  static restored(file: FileId, page: number, unit: OwnerUnit, copy: Copy): PageEntry {
+    const entry = new PageEntry(file, page, unit)
+    entry.add(copy)
+    entry.turns = turnsWith(copy)
+    return entry
+  }
+
+  /** The only copy of a page that is at rest, if there is nothing else to remember. */
+  get remainder(): Copy | undefined {
+    const { held, queue, operation, downgradedEpoch, turns } = this
+    if (operation !== undefined || queue !== undefined || downgradedEpoch !== 0 || held instanceof Map) return undefined
+    return held !== undefined && turns === turnsWith(held) ? held : undefined
   }
 
   get idle(): boolean {
@@ -149,7 +168,7 @@ export class PageEntry {
     return this.held === undefined ? [] : [this.held]
   }
 
-  /** The session holds no copy any more. */
+  /** The session holds no copy from now on. */
   drop(session: SessionId): void {
     if (this.copy(session) === undefined) return
     if (this.held instanceof Map) this.held.delete(session)
@@ -186,4 +205,9 @@ export class PageEntry {
     assert(this.operation === undefined, `page ${this.file}:${this.page}: a second operation at a time`)
     this.operation = operation
   }
+}
+
+/** The turns of a page that only one session ever had. */
+function turnsWith({ reader }: Copy): number {
+  return reader ? 0 : 1
 }

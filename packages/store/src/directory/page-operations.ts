@@ -68,7 +68,7 @@ export class PageOperations {
       }
     }
     this.grantAsked(entry)
-    this.entries.forgetIfIdle(entry)
+    this.entries.settle(entry)
   }
 
   /** Grants the owner that was asked the pages that it waits for, unless it has answered. */
@@ -265,7 +265,7 @@ export class PageOperations {
   }
 
   handoverApplied(outcome: Extract<Applied, { type: 'handover' }>): void {
-    const entry = this.entries.find(outcome.file, outcome.page)
+    const entry = this.entries.findActive(outcome.file, outcome.page)
     const operation = entry?.operation
     if (entry === undefined || operation?.entry !== 'proposed' || operation.kind !== 'write') return
     const { dirty, asked } = operation
@@ -283,7 +283,7 @@ export class PageOperations {
 
   /** A writeback was applied that no session asked for. It may hold the bytes of an owner that was downgraded. */
   downgradeApplied(written: WritebackOutcome): void {
-    const entry = this.entries.find(written.file, written.page)
+    const entry = this.entries.findActive(written.file, written.page)
     const operation = entry?.operation
     if (entry === undefined || operation?.kind !== 'downgrade' || operation.entry !== 'proposed') return
     const { dirty, asked } = operation
@@ -339,8 +339,7 @@ export class PageOperations {
 
   /** No session holds a page of the range. */
   discarded(file: FileId, first: number, end: number): void {
-    for (const entry of this.entries.ofFile(file)) {
-      if (entry.page < first || entry.page >= end) continue
+    for (const entry of this.entries.ofFile(file, first, end)) {
       entry.forgetOthers(0)
       this.pump(entry)
     }
