@@ -1,57 +1,102 @@
-import { describe, expect, it } from 'vitest'
-import { MAX_RELEASED, Owners } from '../src/state/owners.js'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { Owners } from '../src/state/owners.js'
 import type { StateStore } from '../src/state/records.js'
+import type { PageOwner } from '../src/state/view.js'
 
-const FILE = 1
-const SESSION = 2
+const FILES = [1, 2] as const
+const [FILE, OTHER] = FILES
+const SESSION = 3
+const MAX_RELEASED = 100
+const PAGES = MAX_RELEASED / 2 + 10
 
-const ignore = (): void => {}
-const STORE = { put: ignore } as unknown as StateStore
+type Rows = Map<string, unknown>
 
-/** The records of `owners` in the order in which a peer reads them from its disk. */
-function recordsOf(owners: Owners): { kind: string; a: number; b: number; value: unknown }[] {
-  return [...owners.records()].sort((one, other) => one.b - other.b)
+/** A peer's tables, and what its disk has of them. */
+interface Peer {
+  readonly owners: Owners
+  readonly rows: Rows
 }
 
-/** A peer that starts with what another one has on its disk. */
-function restart(owners: Owners): Owners {
-  const restored = new Owners(STORE)
-  for (const record of recordsOf(owners)) {
-    if (record.kind === 'owner') restored.restore(record.a, record.b, record.value as ReturnType<Owners['get']>)
-    else restored.restoreFloor((record.value as { epoch: number }).epoch)
+function peerWith(rows: Rows): Peer {
+  const put = (kind: string, a: number, b: number, value: unknown): void => {
+    const key = `${kind} ${a} ${b}`
+    if (value === undefined) rows.delete(key)
+    else rows.set(key, value)
   }
-  return restored
+  return { owners: new Owners({ put } as unknown as StateStore, MAX_RELEASED), rows }
 }
 
-describe('a peer that has restarted', () => {
-  const pages = MAX_RELEASED + 1000
+/** A peer that starts with what another one has on its disk, in another order than that one has it in memory. */
+function restarted({ rows }: Peer): Peer {
+  const peer = peerWith(new Map(rows))
+  for (const [key, value] of [...rows].toReversed()) {
+    const [kind, a, b] = key.split(' ')
+    if (kind === 'owner') peer.owners.restore(Number(a), Number(b), value as PageOwner)
+    else peer.owners.restoreFloor((value as { epoch: number }).epoch)
+  }
+  return peer
+}
 
-  /** Pages that the session came to own from the last to the first, at several epochs. */
-  function owned(): Owners {
-    const owners = new Owners(STORE)
-    for (let page = pages - 1; page >= 0; page--) {
-      for (let turn = 0; turn <= page % 3; turn++) owners.transfer(FILE, page, SESSION)
+function inMemory({ owners }: Peer): Rows {
+  return new Map([...owners.records()].map(({ kind, a, b, value }) => [`${kind} ${a} ${b}`, value]))
+}
+
+describe('pages that a session owns', () => {
+  let running: Peer
+
+  beforeEach(() => {
+    running = peerWith(new Map())
+    for (let page = PAGES - 1; page >= 0; page--) {
+      for (const file of FILES) {
+        for (let turn = 0; turn <= page % 3; turn++) running.owners.transfer(file, page, SESSION)
+      }
     }
-    return owners
-  }
+  })
 
   it.each<[string, (owners: Owners) => void]>([
     ['the end of a session', (owners) => owners.releaseSession(SESSION)],
-    ['a closed file', (owners) => owners.releaseFile(SESSION, FILE)],
-    ['a discarded range', (owners) => owners.releaseRange(FILE, 10, pages)]
-  ])('a peer that has restarted keeps the same epochs as the others after %s with many pages', (_what, release) => {
-    const running = owned()
-    const restarted = restart(running)
-    for (const owners of [running, restarted]) release(owners)
-    expect(recordsOf(restarted)).toEqual(recordsOf(running))
-    expect(restarted.owned).toBe(running.owned)
+    [
+      'two closed files',
+      (owners) => {
+        for (const file of FILES) owners.releaseFile(SESSION, file)
+      }
+    ],
+    [
+      'two discarded ranges',
+      (owners) => {
+        for (const file of FILES) owners.releaseRange(file, 1, PAGES - 2)
+      }
+    ],
+    [
+      'releases one by one, and then the end of the session',
+      (owners) => {
+        for (let page = 0; page < PAGES - 2; page++) owners.transfer(OTHER, page, 0)
+        owners.releaseSession(SESSION)
+      }
+    ]
+  ])('a peer that has restarted keeps the same epochs as the others after %s', (_what, release) => {
+    const other = restarted(running)
+    for (const peer of [running, other]) {
+      release(peer.owners)
+      expect(inMemory(peer)).toEqual(peer.rows)
+    }
+    expect(other.rows).toEqual(running.rows)
+    expect(other.owners.owned).toBe(running.owners.owned)
   })
 
-  it('a session that releases many pages leaves no epoch that a page of it has had', () => {
-    const owners = owned()
-    const highest = Math.max(...recordsOf(owners).map(({ value }) => (value as { epoch: number }).epoch))
+  it('pages that are released together keep their records up to the limit', () => {
+    const { owners, rows } = running
+    owners.releaseRange(FILE, 0, PAGES)
+    owners.releaseRange(OTHER, 0, MAX_RELEASED - PAGES)
+    expect(rows.size).toBe(2 * PAGES)
+    expect(owners.get(FILE, 0)).toEqual({ session: 0, epoch: 2, seq: 0 })
+  })
+
+  it('pages that are released together leave one epoch that none of them has had if they are more than the limit', () => {
+    const { owners, rows } = running
     owners.releaseSession(SESSION)
-    expect(owners.get(FILE, 0)).toEqual({ session: 0, epoch: highest + 1, seq: 0 })
+    expect(rows).toEqual(new Map([['epochFloor 0 0', { epoch: 4 }]]))
+    expect(owners.get(FILE, 0)).toEqual({ session: 0, epoch: 4, seq: 0 })
     expect(owners.owned).toBe(0)
   })
 })

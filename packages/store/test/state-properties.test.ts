@@ -11,6 +11,9 @@ import {
 } from '../src/state/index.js'
 import { choices, entriesFrom, manualClock, memoryStorage, memoryStore } from './state-helpers.js'
 
+/** So few that these tests exceed it. */
+const MAX_RELEASED = 2
+
 describe('the state machine', () => {
   it('two replicas that apply the same entries have the same outcomes and the same digest', () => {
     fc.assert(
@@ -67,7 +70,7 @@ describe('the state machine', () => {
         }),
         async (list, plan) => {
           const entries = entriesFrom(list)
-          const plain = createStateMachine(memoryStore())
+          const plain = createStateMachine(memoryStore(), undefined, MAX_RELEASED)
           const versions: string[] = []
           const outcomes = entries.map(({ index, kind, data }) => {
             const outcome = plain.apply(index, kind, data)
@@ -80,7 +83,7 @@ describe('the state machine', () => {
           const storage = memoryStorage((callback) => void queue.push(callback))
           const finish = () => queue.splice(0).forEach((callback) => callback())
           let store = createPageStore({ backend: storage.open() })
-          let machine = createStateMachine(store, store.restored)
+          let machine = createStateMachine(store, store.restored, MAX_RELEASED)
           let at = 0
           while (at < entries.length) {
             const { index, kind, data } = entries[at] as (typeof entries)[number]
@@ -97,7 +100,7 @@ describe('the state machine', () => {
             } else if (step !== 'freeze') {
               storage.crash({ keepPending: step === 'crash late' })
               store = createPageStore({ backend: storage.open() })
-              machine = createStateMachine(store, store.restored)
+              machine = createStateMachine(store, store.restored, MAX_RELEASED)
               at = machine.appliedIndex
             } else {
               // Further entries apply over a frozen memtable, whose flush ends some entries later, or never.
@@ -119,12 +122,17 @@ describe('the state machine', () => {
     await fc.assert(
       fc.asyncProperty(choices(100), fc.integer({ min: 1, max: 30 }), async (list, checkpointEntries) => {
         const entries = entriesFrom(list)
-        const plain = createStateMachine(memoryStore())
+        const plain = createStateMachine(memoryStore(), undefined, MAX_RELEASED)
         for (const { index, kind, data } of entries) plain.apply(index, kind, data)
         const storage = memoryStorage()
         const clock = manualClock()
         const open = () =>
-          createApplier({ store: createPageStore({ backend: storage.open() }), clock, checkpointEntries })
+          createApplier({
+            store: createPageStore({ backend: storage.open() }),
+            clock,
+            checkpointEntries,
+            maxReleased: MAX_RELEASED
+          })
         const first = open()
         for (const entry of entries) await first.apply([entry])
         await first.close()
@@ -241,7 +249,7 @@ describe('command codec', () => {
   it('the state machine applies each command that decodes', () => {
     fc.assert(
       fc.property(fc.array(anyCommand, { maxLength: 20 }), (commands) => {
-        const machine = createStateMachine(memoryStore())
+        const machine = createStateMachine(memoryStore(), undefined, MAX_RELEASED)
         for (const [i, command] of commands.entries())
           expect(machine.apply(i + 1, 'normal', encodeCommand(command))).toBeDefined()
         expect(machine.digest()).toHaveLength(16)

@@ -1,3 +1,4 @@
+import { assert } from '@quire/protocol'
 import type { StateRecord, StateStore } from './records.js'
 import type { FileId, PageOwner, SessionId } from './view.js'
 import { PairMap } from './pair-map.js'
@@ -24,8 +25,8 @@ export const MAX_RELEASED = 16_384
  * epoch.
  *
  * All of this is a function of the log alone. The limit is part of the meaning of a log, and equal on all peers. The
- * order of pages in memory is not: a peer that has restarted has them in another one. So an entry that releases many
- * pages either keeps the records of all of them or of none.
+ * order of pages in memory differs between peers: a restart changes it. So an entry that releases many pages keeps the
+ * records of all of them, or of none.
  */
 export class Owners {
   /** Includes released pages, whose session is 0. */
@@ -81,20 +82,18 @@ export class Owners {
    * Forgets the pages of a file, none of which has an owner. The id of a file never returns, so no epoch can repeat.
    */
   removeFile(file: FileId): void {
-    for (const page of this.table.inner(file).keys()) this.forget(file, page)
+    for (const [page, { session }] of this.table.inner(file)) {
+      assert(session === 0, `session ${session} owns page ${file}:${page} of a file that is removed`)
+      this.forget(file, page)
+    }
   }
 
   /** Releases all pages that `session` owns. */
   releaseSession(session: SessionId): void {
     const files = [...this.counts.inner(session)]
     const count = files.reduce((sum, [, pages]) => sum + pages, 0)
-    this.release(
-      count,
-      this.pagesOf(
-        session,
-        files.map(([file]) => file)
-      )
-    )
+    const ids = files.map(([file]) => file)
+    this.release(count, this.pagesOf(session, ids))
   }
 
   clear(): void {
@@ -117,13 +116,20 @@ export class Owners {
     for (const [a, b, value] of this.table.entries()) yield { kind: 'owner', a, b, value }
   }
 
+  /** Looks at the pages of a file until it has found all that the session owns. */
   private *pagesOf(session: SessionId, files: Iterable<FileId>): IterableIterator<[FileId, number]> {
     for (const file of files) {
-      for (const [page, owner] of this.table.inner(file)) if (owner.session === session) yield [file, page]
+      let left = this.counts.get(session, file) ?? 0
+      if (left === 0) continue
+      for (const [page, owner] of this.table.inner(file)) {
+        if (owner.session !== session) continue
+        yield [file, page]
+        if (--left === 0) break
+      }
     }
   }
 
-  /** Releases `count` pages. Their order must not matter. */
+  /** Releases `count` pages. The result does not depend on their order. */
   private release(count: number, pages: Iterable<[FileId, number]>): void {
     if (this.released.size + count <= this.maxReleased) {
       for (const [file, page] of pages) this.give(file, page, 0)
@@ -157,7 +163,8 @@ export class Owners {
       this.released.delete(file, page)
       return
     }
-    const count = this.counts.get(session, file)!
+    const count = this.counts.get(session, file) ?? 0
+    assert(count > 0, `session ${session} owns no page of file ${file}, and is to give up page ${page}`)
     if (count > 1) this.counts.set(session, file, count - 1)
     else this.counts.delete(session, file)
   }
