@@ -23,8 +23,8 @@ export class PageEntries {
   }
 
   /**
-   * Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file. Call
-   * `settle` when it may have come to rest.
+   * Returns the entry of the page, or makes it. For a file that is owned as a whole, that is the entry of the file.
+   * Call `settle` when it may have come to rest.
    */
   entry(fileId: FileId, index: number): PageEntry {
     const file = this.state.view.file(fileId)

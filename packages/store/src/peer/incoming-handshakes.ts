@@ -28,9 +28,9 @@ export interface IncomingHandshakesInit {
   readonly isMember: (peerId: string) => boolean
   /** Answers a peer that asks to join. */
   readonly join: (remote: string, request: JoinMessage) => Promise<JoinAnswer>
-  /** Returns the reason why the remote is refused. */
+  /** Returns the reason to refuse the remote; undefined if there is none so far. */
   readonly refusal: (remote: string, introduction: RaftIntroduction) => IntroductionRefusal | undefined
-  /** Makes the introduction durable, and then returns the reason why the remote is refused after all. */
+  /** Makes the introduction durable. Resolves with a reason to refuse the remote that came up meanwhile, if any. */
   readonly record: (remote: string, introduction: RaftIntroduction) => Promise<IntroductionRefusal | undefined>
   /** Takes a stream whose remote has been accepted, and answers the hello. */
   readonly accepted: (stream: FrameStream, introduction: RaftIntroduction) => void
@@ -47,7 +47,7 @@ const MAX_OPENING_OF_A_MEMBER = 4
 
 /** Holds the streams that remotes have opened and whose hello has no answer yet (docs/identity.md, Handshake). */
 export class IncomingHandshakes {
-  /** With functions that cancel their time limits. */
+  /** The streams in the handshake, each with a function that cancels its time limit. */
   private readonly opening = new Map<FrameStream, () => void>()
   private closed = false
 
