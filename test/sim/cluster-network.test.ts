@@ -94,6 +94,7 @@ describe('the simulated network', () => {
     let relay: SimNode
     let member: SimNode
     let relayProcess: SimProcess
+    let link: StreamEnd
 
     beforeEach(async () => {
       const random = createRandomSource(2)
@@ -107,7 +108,7 @@ describe('the simulated network', () => {
         stream.onFrame = (bytes) => received.push(bytes[2]!)
       })
       // Raft keeps such a connection open.
-      await opened(relay.dial('b', [], OPTIONS))
+      link = await opened(relay.dial('b', [], OPTIONS))
     })
 
     async function opened(dialing: Promise<FrameStream>): Promise<StreamEnd> {
@@ -173,14 +174,18 @@ describe('the simulated network', () => {
       ['the relay denies the client', () => relay.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
       ['the member denies the client', () => member.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
       ['the relay is no member', () => member.setGate({ ...GATE, isMember: (id) => id === 'b' })],
-      ['the client is a member', () => relay.setGate({ ...GATE, isMember: () => true })]
+      ['the relay knows the client as a member', () => relay.setGate({ ...GATE, isMember: () => true })],
+      ['the member knows the client as a member', () => member.setGate({ ...GATE, isMember: () => true })],
+      ['the relay has no connection to the member', () => link.abort(new Error('gone'))]
     ])('a stream through a relay is refused if %s', async (_why, arrange) => {
       arrange()
+      await run(1000)
       await expect(opened(dial())).rejects.toThrow('b: refused')
     })
 
     it.each<[string, () => void]>([
       ['the relay denies the client', () => relay.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
+      ['the member denies the client', () => member.setGate({ ...GATE, allow: (id) => id !== 'c' || 'denied' })],
       ['the member no longer admits the relay', () => member.setGate({ ...GATE, allow: (id) => id !== 'r' || 'gone' })]
     ])('a stream through a relay is cut when %s', async (_why, arrange) => {
       sender = await opened(dial())

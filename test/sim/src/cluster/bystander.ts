@@ -3,7 +3,7 @@ import type { PeerCore } from '@quire/store/internal'
 /**
  * Watches a folder that must not take part.
  *
- * A folder that hears no message of Raft stays as it is, and so nothing that it sent was answered.
+ * As long as the folder stays as it is, no peer has answered it.
  */
 export class Bystander {
   private before: { readonly term: number; readonly lastIndex: number } | undefined

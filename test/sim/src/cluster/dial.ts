@@ -1,4 +1,11 @@
-import { DEFAULT_ROUND_TRIP_MS, timingOf, type DialOptions, type FrameStream } from '@quire/protocol'
+import {
+  DEFAULT_ROUND_TRIP_MS,
+  PROTOCOL_BULK,
+  PROTOCOL_CONTROL,
+  timingOf,
+  type DialOptions,
+  type FrameStream
+} from '@quire/protocol'
 import type { Host, NetworkInit } from './network-types.js'
 import type { Path } from './path.js'
 import type { Stream } from './stream.js'
@@ -9,6 +16,10 @@ const CONNECT_ROUND_TRIPS = 3
 const STEP_ROUND_TRIPS = 2
 /** The relay asks the member, and both ends secure the connection, over two links each. */
 const RELAY_ROUND_TRIPS = 6
+
+/** The rules of packages/net/src/portable/relay. */
+const RELAYED: ReadonlySet<string> = new Set([PROTOCOL_CONTROL, PROTOCOL_BULK])
+const MAX_RELAYED_OF_A_CLIENT = 4
 
 /** The part of the network that a dial uses. */
 export interface DialNetwork {
@@ -21,6 +32,8 @@ export interface DialNetwork {
   latency(path: Path): number
   /** Whether a stream is open on this path. */
   isConnected(path: Path): boolean
+  /** The connections of a client through a relay. */
+  relayedConnections(client: string, relay: string): number
   /** Opens a stream that the dialer does not have yet. */
   open(protocol: string, dialer: Host, acceptor: Host, relay: Host | undefined): Stream
 }
@@ -131,11 +144,12 @@ export class Dial {
   /** Whether the relay and the member allow the connection (docs/ARCHITECTURE.md, Relays). */
   private mayJoin({ id, gate }: Host, member: Host): boolean {
     const client = this.init.from.id
+    const { network, options } = this.init
+    if (!RELAYED.has(options.protocol) || network.relayedConnections(client, id) >= MAX_RELAYED_OF_A_CLIENT)
+      return false
     const isWelcome = gate.allow(client) === true && !gate.isMember(client) && gate.isMember(member.id)
     const isFromMember = member.gate.isMember(id) && !member.gate.isMember(client)
-    return (
-      isWelcome && isFromMember && member.gate.allow(client) === true && this.init.network.isConnected([id, member.id])
-    )
+    return isWelcome && isFromMember && member.gate.allow(client) === true && network.isConnected([id, member.id])
   }
 
   /** Returns false if the acceptor refuses. */
@@ -144,7 +158,8 @@ export class Dial {
     const { label } = this
     const handler = acceptor.handlers.get(options.protocol)
     const verdict = acceptor.gate.allow(from.id)
-    if (handler === undefined || (verdict !== true && handler.refuse === undefined)) return false
+    if (relay?.process.alive === false || handler === undefined || (verdict !== true && handler.refuse === undefined))
+      return false
     if (this.isSettled || !from.process.alive) return true
     const stream = network.open(options.protocol, from, acceptor, relay)
     this.stream = stream
@@ -153,14 +168,17 @@ export class Dial {
     if (network.isCut(this.back)) stream.givenUpLater(accepted)
     if (verdict === true) handler.accept(accepted)
     else handler.refuse!(accepted, verdict)
+    const opened = (): void => {
+      if (this.isSettled) return
+      this.settle()
+      stream.begin()
+      this.resolve(dialed)
+    }
+    const answer = (): void => from.process.enter('io', `${label} open`, opened)
     network.init.scheduler.after(back, `${label} open`, () => {
       if (network.isCut(this.back)) return
-      from.process.enter('io', `${label} open`, () => {
-        if (this.isSettled) return
-        this.settle()
-        stream.begin()
-        this.resolve(dialed)
-      })
+      if (relay === undefined) answer()
+      else relay.process.enter('io', `${label} open`, answer)
     })
     return true
   }

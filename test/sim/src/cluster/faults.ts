@@ -167,7 +167,7 @@ export class Faults {
       case 'breakStream':
       case 'breakConnection': {
         const streams = settings.areClientsOnly ? this.clientStreams() : [...network.streams]
-        if (streams.length > 0) network.breakStream(random.pick(streams), fault === 'breakConnection')
+        if (streams.length > 0) network.breakStream(random.pick(streams), fault === 'breakConnection', random)
         return
       }
       case 'slowStream': {

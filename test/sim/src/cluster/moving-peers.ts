@@ -15,7 +15,7 @@ interface MovingPeersInit {
   readonly until: (done: () => boolean) => Promise<void>
 }
 
-/** In this time, the peers that a moved one has met pass its address on. */
+/** Time for the other peers to pass a moved peer's address on. */
 const KNOWN_MS = 3000
 
 /** Moves peers to other addresses. */
@@ -27,16 +27,25 @@ export class MovingPeers {
    * third one.
    */
   async begin(random: RandomSource): Promise<void> {
-    const { coverage, peers, admin, view, leader, until } = this.init
+    const { peers, view } = this.init
     const seen = view.see()
     if (seen === undefined) return
     const members = seen.config.members.map((member) => view.peerOf(idOf(member)))
     if (!members.every((peer) => view.runsAsMember(peer, seen))) return
-    // No member is lost for good before the others know where to find the moved ones.
+    // Keeps other operations from removing a member until the others know the new addresses.
     const known = peers.filter((peer) => members.includes(peer))
     for (const peer of known) view.taken.add(peer)
+    try {
+      await this.move(known, random)
+    } finally {
+      for (const peer of known) view.taken.delete(peer)
+    }
+  }
+
+  private async move(known: readonly SimPeer[], random: RandomSource): Promise<void> {
+    const { coverage, peers, admin, view, leader, until } = this.init
     const first = random.pick(known)
-    const second = random.pick(known)
+    const second = random.is(0.5) ? first : random.pick(known)
     const moved = known.filter((peer) => peer === first || peer === second)
     coverage.add(moved.length === 1 ? 'peers moved' : 'pairs of peers moved')
     for (const peer of moved) {
@@ -53,9 +62,8 @@ export class MovingPeers {
       peer.start()
     }
     const isFound = (peer: SimPeer): boolean =>
-      peer === leader() || (peer.member !== undefined && view.hasCaughtUp(peer.member))
-    await until(() => moved.every(isFound))
+      peer === leader() || peer.member === undefined || !view.isMember(peer.member) || view.hasCaughtUp(peer.member)
+    await until(() => view.see() !== undefined && moved.every(isFound))
     await admin.sleep(KNOWN_MS)
-    for (const peer of known) view.taken.delete(peer)
   }
 }

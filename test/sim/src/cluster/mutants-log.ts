@@ -42,6 +42,14 @@ export const LOG_MUTANTS: readonly Mutant[] = [
     replace: ''
   },
   {
+    name: 'released pages are forgotten in the middle of an entry',
+    rule: 'replicas are equal',
+    file: 'store/dist/state/owners.js',
+    find: 'if (this.released.size + count <= this.maxReleased) {\n            for (const [file, page] of pages)\n                this.give(file, page, 0);\n            return;',
+    replace:
+      'if (count > 0) {\n            for (const [file, page] of pages)\n                this.transfer(file, page, 0);\n            return;'
+  },
+  {
     name: 'a transfer keeps the epoch',
     rule: 'rule 11',
     file: 'store/dist/state/owners.js',

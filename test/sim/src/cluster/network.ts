@@ -224,13 +224,16 @@ export class SimNetwork implements StreamNetwork, DialNetwork {
     return until - scheduler.now
   }
 
-  /** Breaks one stream, or all streams on its path, as when their connection breaks. */
-  breakStream(stream: Stream, whole: boolean): void {
-    const [a, b] = stream.ends
-    for (const each of whole ? [...this.streams].filter((other) => other.isOn(a.path)) : [stream]) {
+  /**
+   * Breaks one stream, or all streams on a link of its path, as when their connection breaks. The streams of a relayed
+   * connection go over one connection on each of its two links.
+   */
+  breakStream(stream: Stream, whole: boolean, random: RandomSource): void {
+    const [a, b] = random.pick(hopsOf(stream.ends[0].path))
+    for (const each of whole ? [...this.streams].filter((other) => other.uses(a, b)) : [stream]) {
       this.init.coverage.add('stream breaks')
-      if (stream.relay !== undefined) this.init.coverage.add('breaks of streams through a relay')
-      this.disturb(a.id, b.id)
+      if (each.relay !== undefined) this.init.coverage.add('breaks of streams through a relay')
+      this.disturb(a, b)
       each.break()
     }
   }
@@ -245,6 +248,11 @@ export class SimNetwork implements StreamNetwork, DialNetwork {
 
   isConnected(path: Path): boolean {
     return [...this.streams].some((stream) => stream.isOn(path))
+  }
+
+  relayedConnections(client: string, relay: string): number {
+    const relayed = [...this.streams].filter((stream) => stream.relay?.id === relay && stream.ends[0].id === client)
+    return new Set(relayed.map(({ ends }) => ends[1].id)).size
   }
 
   latency(path: Path): number {

@@ -28,7 +28,7 @@ export class OperatorView {
     return this.init.leader()?.core?.root.node?.followers().get(member)?.hasCaughtUp === true
   }
 
-  /** The peer that may be this member. */
+  /** The peer whose PeerId the member id names. */
   peerOf(member: string): SimPeer | undefined {
     return this.init.peers.find(({ id }) => id === peerIdIn(member))
   }
@@ -36,6 +36,11 @@ export class OperatorView {
   isTaken(member: string): boolean {
     const peer = this.peerOf(member)
     return peer !== undefined && this.taken.has(peer)
+  }
+
+  /** Whether the leader's configuration has the member. */
+  isMember(member: string): boolean {
+    return this.see()?.config.members.some((each) => idOf(each) === member) === true
   }
 
   /** Whether the peer runs as a member, and no operation uses it. */

@@ -65,7 +65,7 @@ export interface OpeningInit {
   readonly onFatal: (error: Error) => void
 }
 
-/** Opens a peer. Resolves when it knows its log and its state; its network lets in whom its configuration names. */
+/** Opens a peer. Resolves when it knows its log and its state. From then on, its gate follows its configuration. */
 export async function openPeer(init: OpeningInit): Promise<PeerCore> {
   const { id, name, folder, process, random, node, rows, logDisk, settings } = init
   const founded = normalizeCluster({ ...CLUSTER, admins: settings.admins, roundTripMs: settings.roundTripMs })

@@ -4,7 +4,7 @@ import { createRandomSource, type RandomSource } from '@quire/testing'
 import { ACTION_WEIGHTS, ACTIONS } from './action-kinds.js'
 import type { ClientSettings } from './clients.js'
 import { withCompaction, withFaults } from './compaction-settings.js'
-import { DRAWN_FAULTS, FAULT_WEIGHTS, FAULTS, type FaultSettings } from './faults.js'
+import { DRAWN_FAULTS, FAULT_WEIGHTS, FAULTS, type Fault, type FaultSettings } from './faults.js'
 import { withMembership } from './membership-settings.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { Settings } from './settings-types.js'
@@ -29,6 +29,22 @@ export function hasMix(seed: number, mix: string): boolean {
   // Names of forks decide what a seed draws: this one is the simulation's.
   return drawSettings(createRandomSource(seed).fork('settings')).mixes.includes(mix)
 }
+
+/** Whether all that goes wrong in a seed goes wrong at clients, or between them and peers. */
+export function isLeaderSafe({ isNoisy, faults }: Settings): boolean {
+  const { everyMs, weights, areClientsOnly } = faults
+  const isHarmless = (kind: Fault): boolean => AT_CLIENTS.has(kind) || (areClientsOnly && BREAKS.has(kind))
+  return !isNoisy && (everyMs === Infinity || FAULTS.every((kind) => weights[kind] === 0 || isHarmless(kind)))
+}
+
+const AT_CLIENTS: ReadonlySet<Fault> = new Set([
+  'crashClient',
+  'closeClient',
+  'stallClient',
+  'isolateClient',
+  'hideLeader'
+])
+const BREAKS: ReadonlySet<Fault> = new Set(['breakStream', 'breakConnection'])
 
 /**
  * Makes links as long as the cluster was founded for, sessions renewable over them, and everything slower in
@@ -125,8 +141,8 @@ function withBreaksOnly(drawn: Settings): Settings {
 }
 
 /**
- * Some clients lose sight of the leader for long, and some streams break. Nothing else happens, so every call must end
- * well through a relay: if no client used one, calls would wait for longer than their limit.
+ * Some clients lose sight of the leader for long, and some of their streams break. Nothing else happens, so calls must
+ * end in time, through a relay, unless their session expires. If no client used a relay, they would wait for longer.
  */
 function withHiddenLeaders(drawn: Settings): Settings {
   const { client, faults, ...rest } = withoutNoise(drawn)

@@ -20,7 +20,7 @@ import { ClusterQuiescence, type QuiescentCluster } from './quiescence.js'
 import { SimPeer, type PeerWorld } from './peers.js'
 import { PeerRaftInvariants } from './raft-invariants.js'
 import { ReferenceState } from './reference-state.js'
-import { drawSettings } from './settings.js'
+import { drawSettings, isLeaderSafe } from './settings.js'
 import { memberOf } from './settlement.js'
 import { SimAdmin } from './sim-admin.js'
 import type { Settings } from './settings-types.js'
@@ -356,8 +356,8 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private countTerms(): void {
     const term = this.leader()?.core?.root.node?.status().term ?? 0
     if (term <= this.term) return
-    // However many clients do not reach it.
-    if (this.term > 0 && this.settings.faults.areClientsOnly) {
+    // No leader is deposed because clients cannot reach it.
+    if (this.term > 0 && isLeaderSafe(this.settings)) {
       throw new Violation('a leader whose peers all hear it keeps leading', `term ${this.term} -> ${term}`)
     }
     this.term = term
