@@ -1,5 +1,5 @@
 import { ownerPage } from '../state/units.js'
-import type { FileId } from '../state/view.js'
+import type { FileId, SessionId } from '../state/view.js'
 import { unitOf } from './owner-unit.js'
 import { PageEntry, type Copy } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
@@ -43,10 +43,28 @@ export class PageEntries {
   }
 
   /**
+   * The session no longer holds pages of the file that are at rest. Returns the other entries; the caller may change
+   * them, and calls `settle` for each.
+   */
+  closed(session: SessionId, file: FileId): readonly PageEntry[] {
+    const isInherited = this.state.isInherited(file)
+    const others: PageEntry[] = []
+    const entries = this.files.get(file) ?? new Map<number, Kept>()
+    for (const [page, kept] of entries) {
+      if (kept instanceof PageEntry) others.push(kept)
+      else if (kept.session !== session) continue
+      else if (isInherited) others.push(this.entry(file, page))
+      else entries.delete(page)
+    }
+    if (entries.size === 0) this.files.delete(file)
+    return others
+  }
+
+  /**
    * Returns the entries of the pages from `first` up to but without `end`. The caller may change entries meanwhile, and
    * calls `settle` for each.
    */
-  *ofFile(file: FileId, first = 0, end = Infinity): IterableIterator<PageEntry> {
+  *inRange(file: FileId, first: number, end: number): IterableIterator<PageEntry> {
     for (const page of [...(this.files.get(file)?.keys() ?? [])]) {
       const isInRange = page >= first && page < end
       if (isInRange && this.files.get(file)?.has(page) === true) yield this.entry(file, page)

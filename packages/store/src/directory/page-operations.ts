@@ -339,7 +339,7 @@ export class PageOperations {
 
   /** No session holds a page of the range. */
   discarded(file: FileId, first: number, end: number): void {
-    for (const entry of this.entries.ofFile(file, first, end)) {
+    for (const entry of this.entries.inRange(file, first, end)) {
       entry.forgetOthers(0)
       this.pump(entry)
     }
@@ -371,7 +371,7 @@ export class PageOperations {
 
   /** The session has ended or has closed the file: it holds no page of the file and answers no order about one. */
   closed(session: SessionId, file: FileId): void {
-    for (const entry of this.entries.ofFile(file)) {
+    for (const entry of this.entries.closed(session, file)) {
       entry.drop(session)
       const { operation } = entry
       if (operation === undefined) {

@@ -35,6 +35,7 @@ export class Owners {
   private readonly counts = new PairMap<number>()
   private readonly released = new PairMap<true>()
   private floor = 0
+  private last: PageOwner = { session: 0, epoch: 0, seq: 0 }
 
   constructor(
     private readonly store: StateStore,
@@ -59,7 +60,7 @@ export class Owners {
 
   /** Records that the owner's writeback `seq` was applied. */
   written(file: FileId, page: number, seq: number): void {
-    const owner: PageOwner = { ...this.get(file, page), seq }
+    const owner = this.shared({ ...this.get(file, page), seq })
     this.table.set(file, page, owner)
     this.store.put('owner', file, page, owner)
   }
@@ -104,7 +105,7 @@ export class Owners {
   }
 
   restore(file: FileId, page: number, owner: PageOwner): void {
-    this.attach(file, page, owner)
+    this.attach(file, page, this.shared(owner))
   }
 
   restoreFloor(epoch: number): void {
@@ -147,7 +148,7 @@ export class Owners {
   private give(file: FileId, page: number, to: SessionId): void {
     const { session, epoch } = this.get(file, page)
     this.detach(file, page, session)
-    const owner = { session: to, epoch: epoch + 1, seq: 0 }
+    const owner = this.shared({ session: to, epoch: epoch + 1, seq: 0 })
     this.attach(file, page, owner)
     this.store.put('owner', file, page, owner)
   }
@@ -167,6 +168,13 @@ export class Owners {
     assert(count > 0, `session ${session} owns no page of file ${file}, and is to give up page ${page}`)
     if (count > 1) this.counts.set(session, file, count - 1)
     else this.counts.delete(session, file)
+  }
+
+  /** Pages that are written together have equal owners, and share one record to save memory. */
+  private shared(owner: PageOwner): PageOwner {
+    const { session, epoch, seq } = this.last
+    if (owner.session !== session || owner.epoch !== epoch || owner.seq !== seq) this.last = owner
+    return this.last
   }
 
   private forget(file: FileId, page: number): void {
