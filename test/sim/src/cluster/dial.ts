@@ -136,7 +136,8 @@ export class Dial {
     if (first === to) return host.process.enter('io', label, () => accept(host, undefined))
     host.process.enter('io', label, () => {
       const member = network.host(to.id)
-      if (member === undefined || !this.mayJoin(host, member)) return refuse()
+      const isJoined = network.isConnected(path)
+      if (member === undefined || (!isJoined && !this.mayJoin(host, member))) return refuse()
       member.process.enter('io', label, () => accept(member, host))
     })
   }
