@@ -87,7 +87,7 @@ function drawSituation(random: RandomSource): Settings {
   if (share < 0.05) return withoutFaults(mixed)
   if (share < 0.1) return withBreaksOnly(mixed)
   if (share < 0.13) return withoutFaults(withCrowds(mixed, random.fork('crowds')))
-  if (random.fork('hidden leaders').is(0.03)) return withHiddenLeaders(mixed)
+  if (random.fork('hidden leaders').is(0.05)) return withHiddenLeaders(mixed)
   return share < 0.16 ? withDeathsOnly(withCrowds(mixed, random.fork('crowds'))) : mixed
 }
 
