@@ -122,7 +122,8 @@ async function ask(
   timeoutMs: number,
   message: ClientMessage
 ): Promise<LeaderMessage> {
-  const signal = AbortSignal.timeout(timeoutMs)
+  // It takes whole milliseconds only.
+  const signal = AbortSignal.timeout(Math.ceil(timeoutMs))
   let stream: FrameStream | undefined
   try {
     const dialled = await network.dial(peerId, addresses, {

@@ -355,6 +355,19 @@ describe('commands of an admin', () => {
   )
 
   it(
+    'an admin command says that no peer answers',
+    async () => {
+      const [first] = dev.peers
+      const nowhere = { ...env, QUIRE_PEERS: `/ip4/127.0.0.1/tcp/9/p2p/${first!.peerId}` }
+      for (const args of [['members', 'list'], ['transfer-leader']]) {
+        const { status, stderr } = await quire([...args, '--timeout', '1'], { env: nowhere })
+        expect([status, stderr]).toEqual([1, expect.stringMatching(/^quire: cannot reach [^\n]+ECONNREFUSED[^\n]*\n$/)])
+      }
+    },
+    SLOW
+  )
+
+  it(
     'a group of commands that is given alone prints its own help on stderr, and ends with status 2',
     async () => {
       const groups = ['members', 'clients', 'admins']
