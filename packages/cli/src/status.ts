@@ -92,11 +92,12 @@ function summary({ leader, voters, answering, following }: Survey): string {
   return `leader ${shortId(leader.id)} in term ${leader.term}, ${following} of ${voters} voters follow it`
 }
 
-/** Names the peers that a healthy cluster keeps out, so that an operator looks after them. */
-function attention({ keptOut }: Survey): string {
+/** Names the peers that take no part in a healthy cluster, so that an operator looks after them. */
+function attention({ keptOut, replacing }: Survey): string {
   const ids = [...new Set(keptOut.map(({ id }) => shortId(id)))]
-  if (ids.length === 0) return ''
-  return ` (${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'} kept out: see quire status)`
+  const notes = replacing.map((id) => `${shortId(id)} catches up with a new data directory`)
+  if (ids.length > 0) notes.push(`${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'} kept out: see quire status`)
+  return notes.length === 0 ? '' : ` (${notes.join('; ')})`
 }
 
 function showJson({ peers, leader }: Survey): void {

@@ -31,6 +31,8 @@ export interface Survey {
   readonly answering: number
   /** Voters that answer and follow the leader in its term, the leader included. */
   readonly following: number
+  /** The PeerIds of voters that have lost their data directory and catch up with a new one. They do not count above. */
+  readonly replacing: readonly string[]
   /** Voters that make a majority; 0 if no peer of the cluster answers. */
   readonly quorum: number
   /** Peers that others refuse, by the word of either side. */
@@ -133,8 +135,11 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
   const peers = reports.map((report) => excludeForeign(report, { clusterId, founding }))
   const answers = peers.flatMap(({ answer }) => answer ?? [])
   const leader = newest(answers.filter(({ role }) => role === 'leader'))
-  const ids = ((leader ?? newest(answers))?.voters ?? []).map(({ peerId }) => peerId)
-  const voters = answers.filter(({ id }) => ids.includes(id))
+  const config = leader ?? newest(answers)
+  const ids = (config?.voters ?? []).map(({ peerId }) => peerId)
+  const replacing = ids.filter((id) => config!.learners.some(({ peerId }) => peerId === id))
+  const isVoter = (id: string): boolean => ids.includes(id) && !replacing.includes(id)
+  const voters = answers.filter(({ id }) => isVoter(id))
   const followers = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader)
   const following = followers.length
   const quorum = ids.length === 0 ? 0 : Math.floor(ids.length / 2) + 1
@@ -143,11 +148,15 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
     answers.length === 0
       ? problemOfSilence(peers, founding)
       : leader === undefined
-        ? problemOfElection(peers, ids, quorum)
+        ? problemOfElection(
+            peers.filter(({ id }) => isVoter(id)),
+            ids.length,
+            quorum
+          )
         : following < quorum
           ? `no quorum: ${following} of ${ids.length} voters follow ${shortId(leader.id)}, ${quorum} are needed`
           : problemOfRoom(followers, leader, counts)
-  return { peers, clusterId, founding, leader, ...counts, keptOut: keptOutOf(answers), problem }
+  return { peers, clusterId, founding, leader, ...counts, replacing, keptOut: keptOutOf(answers), problem }
 }
 
 /** No peer of the cluster answers. */
@@ -168,12 +177,11 @@ function problemOfSilence(peers: readonly PeerReport[], founding: string): strin
 }
 
 /** Peers of the cluster answer, but none leads. */
-function problemOfElection(peers: readonly PeerReport[], ids: readonly string[], quorum: number): string {
-  const voters = peers.filter(({ id }) => ids.includes(id))
+function problemOfElection(voters: readonly PeerReport[], count: number, quorum: number): string {
   const answering = voters.flatMap(({ answer }) => answer ?? [])
   const fresh = answering.filter(({ admitted }) => !admitted).length
-  const answer = `${answering.length} of ${ids.length} voters answer`
-  if (fresh > 0 && fresh === answering.length) return problemOfFirstElection(voters, ids.length)
+  const answer = `${answering.length} of ${count} voters answer`
+  if (fresh > 0 && fresh === answering.length) return problemOfFirstElection(voters, count)
   if (answering.length < quorum) return `no leader: ${answer}, ${quorum} are needed`
   if (answering.length - fresh >= quorum) return `no leader: ${answer}, none leads`
   const newOnes = fresh === 1 ? '1 is new and takes' : `${fresh} are new and take`

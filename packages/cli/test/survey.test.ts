@@ -184,6 +184,28 @@ describe('a survey', () => {
     expect(result.problem).toContain('no quorum')
   })
 
+  it('a survey does not count a voter that has lost its data directory and catches up with a new one', async () => {
+    const fourth = '12D3KooWK99VoVxNE7XzyBwXEzW7xhK7Gpv85r9F3V3fyKSUKPH5'
+    const voters = [...members, { peerId: fourth, addresses: [addressOf(fourth)] }]
+    const learners = [members[1]!]
+    const config = { voters, learners }
+    const answers = { [IDS[0]]: config, [IDS[1]]: { voters: [], learners: [] }, [IDS[2]]: config }
+    const { result } = await survey(answers)
+    expect(result).toMatchObject({ voters: 4, answering: 2, following: 2, quorum: 3, replacing: [IDS[1]] })
+    expect(result.problem).toContain('no quorum: 2 of 4 voters follow')
+    const three = { voters: members, learners }
+    const { result: healthy } = await survey({ ...answers, [IDS[0]]: three, [IDS[2]]: three })
+    expect(healthLine(healthy)).toBe(
+      `healthy: leader ${shortId(IDS[0])} in term 3, 2 of 3 voters follow it` +
+        ` (${shortId(IDS[1])} catches up with a new data directory)`
+    )
+    const { result: leaderless } = await survey({
+      [IDS[0]]: { ...three, role: 'candidate', leader: '' },
+      [IDS[1]]: { voters: [], learners: [], leader: '' }
+    })
+    expect(leaderless.problem).toBe('no leader: 1 of 3 voters answer, 2 are needed')
+  })
+
   it('a survey says that no peer answers, or that a peer belongs to another cluster', async () => {
     const problem = 'no peer answers; unreachable: …ft9HyQ6X at 192.0.2.1:1 (because: refused)'
     expect((await survey({})).result).toMatchObject({ problem, clusterId: '', voters: 0 })
