@@ -92,7 +92,8 @@ class Driver implements RaftNode {
     const role = core.role === 'preCandidate' ? 'candidate' : core.role
     return {
       id,
-      role: role === 'follower' && learners.includes(id) ? 'learner' : role,
+      // A new member without a snapshot does not know the voters yet.
+      role: role === 'follower' && ![...voters, ...outgoing].includes(id) ? 'learner' : role,
       term: core.term,
       leader: core.leader,
       ready: core.leaderReady && !this.stopped,
