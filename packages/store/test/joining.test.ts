@@ -16,7 +16,7 @@ import { FakeClock, FakeNet, settle } from '@quire/testing'
 import pino from 'pino'
 import { describe, expect, it } from 'vitest'
 import { encodeCluster } from '../src/peer/cluster.js'
-import { joinRefusal } from '../src/peer/join-refusal.js'
+import { NOT_INVITED, joinRefusal } from '../src/peer/join-refusal.js'
 import { askToJoin, type JoinedCluster, type JoiningInit } from '../src/peer/joining.js'
 import type { JoinMessage } from '../src/peer/peer-links.js'
 import type { ReplicatedConfig } from '../src/state/index.js'
@@ -73,7 +73,7 @@ function refused(error: QuireError, reason: RefusalReason): RaftStreamMessage {
   return { type: 'raftRefused', error: errorToWire(error), reason, founding: undefined }
 }
 
-const NOT_INVITED = refused(new NotAuthorizedError(NEWCOMER, 'no admin has invited it'), 'membership')
+const UNINVITED = refused(new NotAuthorizedError(NEWCOMER, NOT_INVITED), 'membership')
 const JOINED: ReplicatedConfig = {
   ...FOUNDING,
   revision: 2,
@@ -84,7 +84,7 @@ describe('a peer that asks to join', () => {
   it('a peer that is not invited asks again, logs once what an admin must do, and gets both configurations when it is', async () => {
     const members = new Members()
     let isInvited = false
-    members.answer('a', () => (isInvited ? invited({ ...FOUNDING, revision: 1 }) : NOT_INVITED))
+    members.answer('a', () => (isInvited ? invited({ ...FOUNDING, revision: 1 }) : UNINVITED))
     const outcome = members.ask()
     await members.clock.advance(10_000)
     expect(members.asked.length).toBeGreaterThan(3)
@@ -95,6 +95,16 @@ describe('a peer that asks to join', () => {
     isInvited = true
     await members.clock.advance(3_000)
     expect(outcome.cluster).toEqual({ founding: FOUNDING, config: { ...FOUNDING, revision: 1 } })
+  })
+
+  it('a member that asks with the wrong directory is not advised to ask for an invitation', async () => {
+    const members = new Members()
+    const reason = 'it is a member with another data directory'
+    members.answer('a', () => refused(new NotAuthorizedError(NEWCOMER, reason), 'membership'))
+    members.ask()
+    await members.clock.advance(3_000)
+    expect(members.logged).toMatchObject([{ reason: expect.stringContaining(reason) }])
+    expect(members.logged[0]).not.toHaveProperty('advice')
   })
 
   it('a peer with a directory asks the leader that a member names, until the configuration lists the directory', async () => {
@@ -159,7 +169,7 @@ describe('a peer that asks to join', () => {
 
   it('a signal ends the wait for an invitation, and leaves no timer behind', async () => {
     const members = new Members()
-    members.answer('a', () => NOT_INVITED)
+    members.answer('a', () => UNINVITED)
     const controller = new AbortController()
     const outcome = members.ask(undefined, { signal: controller.signal })
     await members.clock.advance(500)

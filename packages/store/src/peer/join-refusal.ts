@@ -32,4 +32,9 @@ export function joinRefusal(
   )
 }
 
-const NOT_INVITED = 'no admin has invited it (quire members add)'
+export const NOT_INVITED = 'no admin has invited it (quire members add)'
+
+/** Whether an invitation is all that the peer lacks. */
+export function isUninvited(refusal: Error): boolean {
+  return refusal instanceof NotAuthorizedError && refusal.reason === NOT_INVITED
+}

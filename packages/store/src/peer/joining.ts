@@ -19,6 +19,7 @@ import {
 } from '@quire/protocol'
 import type { Logger } from 'pino'
 import { clusterConfig, memberId, type ReplicatedConfig } from '../state/index.js'
+import { isUninvited } from './join-refusal.js'
 
 /** The cluster that a peer joins. */
 export interface JoinedCluster {
@@ -176,11 +177,8 @@ class Asker {
     // Waiting does not help.
     if (reason === 'version' || reason === 'founding') throw cause
     const { advice } = this.init
-    this.log(
-      cause.message,
-      { peer: peerId, reason: cause.message, advice },
-      'the cluster does not let this peer in yet'
-    )
+    const facts = { peer: peerId, reason: cause.message, ...(isUninvited(cause) && { advice }) }
+    this.log(cause.message, facts, 'the cluster does not let this peer in yet')
   }
 
   /** Logs each reason once in a row. */
