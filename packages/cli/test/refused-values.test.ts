@@ -217,7 +217,7 @@ describe('values that quire refuses', () => {
         [
           [...peer, missing, '--join', `/ip4/127.0.0.1/tcp/1/p2p/${stranger}`, '--rejoin', 'Lost'],
           2,
-          '--rejoin is "Lost", must be founder, or the incarnation of a data directory\n'
+          '--rejoin is "Lost", must be founder, or an incarnation of 32 digits, as quire members list shows it\n'
         ],
         [[...peer, missing, '--rejoin', 'founder'], 2, '--rejoin needs --join'],
         [[...peer, missing, '--listen', 'here'], 2, '--listen is "here", must be a TCP multiaddr'],

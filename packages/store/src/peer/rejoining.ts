@@ -19,6 +19,6 @@ export function rejoinOption(member: string): string {
 /** Returns the id of the peer's member with this data directory. Throws InvalidArgumentError. */
 export function memberToRejoin(peerId: string, directory: string): string {
   if (directory === FOUNDER) return memberId({ peerId, incarnation: '' })
-  if (/^[0-9a-f]{1,64}$/.test(directory)) return memberId({ peerId, incarnation: directory })
-  throw new InvalidArgumentError('rejoins', directory, `${FOUNDER}, or the incarnation of a data directory`)
+  if (/^[0-9a-f]{32}$/.test(directory)) return memberId({ peerId, incarnation: directory })
+  throw new InvalidArgumentError('rejoins', directory, `${FOUNDER}, or an incarnation of 32 digits, as quire members list shows it`)
 }
