@@ -166,15 +166,20 @@ function section(lines: readonly string[]): string[] {
 }
 
 /** Names the peers that take no part, with the reason, which no other line shows. */
-function trouble({ peers, keptOut }: Survey): string[] {
+function trouble({ peers, keptOut, leader }: Survey): string[] {
   const refused = keptOut.map(({ id, by, reason }) => {
     return `${shortId(id)} is kept out by ${by.map((each) => shortId(each)).join(' and ')}: ${shortenIds(reason)}`
   })
-  const fresh = peers.filter(({ id, answer }) => answer?.admitted === false && !keptOut.some((each) => each.id === id))
+  const others = peers.filter(({ id }) => !keptOut.some((each) => each.id === id))
+  const removed = others.filter((report) => isRemoved(report, leader))
+  const strangers = removed.map(({ id }) => {
+    return `${shortId(id)} is no member any longer: stop it; quire members add and an empty folder bring it back`
+  })
+  const fresh = others.filter((report) => report.answer?.admitted === false && !removed.includes(report))
   const waiting = fresh.map(({ id }) => {
     return `${shortId(id)} is new: it takes no part until all voters of the cluster file, or a leader, admit it`
   })
-  return [...refused, ...waiting]
+  return [...refused, ...strangers, ...waiting]
 }
 
 const GAP = 2
@@ -187,10 +192,16 @@ function cellsOf(report: PeerReport, { leader, keptOut }: Survey, letters: numbe
   const { term, lastIndex, disk } = answer
   // A peer that takes no part still has a role in Raft, such as candidate, which would mislead.
   const isKeptOut = keptOut.some((each) => each.id === id)
-  const role = isKeptOut ? 'kept out' : answer.admitted ? answer.role : 'new'
+  const role = isKeptOut ? 'kept out' : isRemoved(report, leader) ? 'removed' : answer.admitted ? answer.role : 'new'
   const lag = lagOf(answer, leader)
   const free = disk === undefined ? '' : formatBytes(disk.freeBytes)
   return [name, role, String(term), String(lastIndex), lag === null ? '' : String(lag), free]
+}
+
+/** Whether a peer that answers is no member of the leader's configuration. */
+function isRemoved({ id, answer }: PeerReport, leader: Survey['leader']): boolean {
+  if (answer === undefined || leader === undefined) return false
+  return ![...leader.voters, ...leader.learners].some(({ peerId }) => peerId === id)
 }
 
 /** The place of the role of a peer that gave no answer about itself. */

@@ -384,6 +384,17 @@ describe('the table of a survey', () => {
     )
   })
 
+  it('the table of a survey shows a peer that the leader does not list as removed, and what to do about it', async () => {
+    const voters = members.slice(0, 2)
+    const given = [addressOf(IDS[0]), addressOf(IDS[2])]
+    const removed = { role: 'candidate', leader: '', term: 9 } as const
+    const { result } = await survey({ [IDS[0]]: { voters }, [IDS[1]]: { voters }, [IDS[2]]: removed }, { given })
+    const text = statusLines(result).join('\n')
+    expect(text).toMatch(new RegExp(`^${shortId(IDS[2])} +removed +9 `, 'm'))
+    expect(text).toContain(`${shortId(IDS[2])} is no member any longer: stop it`)
+    expect(healthLine(result)).toContain('2 of 2 voters follow it')
+  })
+
   it('the table of a survey has one line for each peer that is kept out, with the peers that refuse it and the reason', () => {
     const reason = 'it was restored from an older copy'
     const [one, two, victim] = IDS

@@ -20,5 +20,9 @@ export function rejoinOption(member: string): string {
 export function memberToRejoin(peerId: string, directory: string): string {
   if (directory === FOUNDER) return memberId({ peerId, incarnation: '' })
   if (/^[0-9a-f]{32}$/.test(directory)) return memberId({ peerId, incarnation: directory })
-  throw new InvalidArgumentError('rejoins', directory, `${FOUNDER}, or an incarnation of 32 digits, as quire members list shows it`)
+  throw new InvalidArgumentError(
+    'rejoins',
+    directory,
+    `${FOUNDER}, or an incarnation of 32 digits, as quire members list shows it`
+  )
 }
