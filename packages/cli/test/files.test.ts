@@ -72,36 +72,46 @@ describe('commands on stored files', () => {
     SLOW
   )
 
-  it(
-    'put reads a stream of unknown length, and get writes to standard output',
-    async () => {
+  it.each([
+    ['-', '-'],
+    ['/dev/stdin', '/dev/stdout']
+  ])(
+    'put reads a stream of unknown length from %s, and get writes to %s',
+    async (local, target) => {
       const sha256 = createHash('sha256').update(bytes).digest('hex')
-      for (const local of ['-', '/dev/stdin']) {
-        expect(await quire(['put', local, '/stream', '--json'], { env, input: bytes })).toEqual({
-          status: 0,
-          stdout: `${JSON.stringify({ path: '/stream', size: bytes.length, sha256 })}\n`,
-          stderr: ''
-        })
-        const back = join(root, 'back')
-        const target = local === '-' ? '-' : '/dev/stdout'
-        expect(await quire(['get', '/stream', target], { env, stdoutTo: back })).toMatchObject({
-          status: 0,
-          stderr: ''
-        })
-        expect(readFileSync(back).equals(bytes)).toBe(true)
-      }
-      expect(await quire(['put', '-', '/stream'], { env, input: new Uint8Array() })).toMatchObject({ status: 0 })
-      expect(await quire(['get', '/stream', '-'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
-      expect(await quire(['get', '/stream', '-', '--json'], { env })).toMatchObject({ status: 2, stdout: '' })
-      // The kernel generates this file while it is read, and reports a size of 0.
-      if (process.platform === 'linux') {
-        expect(await quire(['put', '/proc/version', '/stream'], { env })).toMatchObject({ status: 0, stderr: '' })
-        expect(await quire(['get', '/stream', '-'], { env })).toMatchObject({
-          stdout: readFileSync('/proc/version', 'utf8')
-        })
-      }
+      expect(await quire(['put', local, '/stream', '--json'], { env, input: bytes })).toEqual({
+        status: 0,
+        stdout: `${JSON.stringify({ path: '/stream', size: bytes.length, sha256 })}\n`,
+        stderr: ''
+      })
+      const back = join(root, 'back')
+      expect(await quire(['get', '/stream', target], { env, stdoutTo: back })).toMatchObject({ status: 0, stderr: '' })
+      expect(readFileSync(back).equals(bytes)).toBe(true)
       expect(await quire(['rm', '/stream'], { env })).toMatchObject({ status: 0 })
       expect(await quire(['ls', '/.put/'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+    },
+    SLOW
+  )
+
+  it(
+    'put reads an empty stream, and get writes nothing to standard output, and takes no --json there',
+    async () => {
+      expect(await quire(['put', '-', '/empty'], { env, input: new Uint8Array() })).toMatchObject({ status: 0 })
+      expect(await quire(['get', '/empty', '-'], { env })).toEqual({ status: 0, stdout: '', stderr: '' })
+      expect(await quire(['get', '/empty', '-', '--json'], { env })).toMatchObject({ status: 2, stdout: '' })
+      expect(await quire(['rm', '/empty'], { env })).toMatchObject({ status: 0 })
+    },
+    SLOW
+  )
+
+  it.runIf(process.platform === 'linux')(
+    'put reads a file that the kernel generates while it is read, and whose size is reported as 0',
+    async () => {
+      expect(await quire(['put', '/proc/version', '/version'], { env })).toMatchObject({ status: 0, stderr: '' })
+      expect(await quire(['get', '/version', '-'], { env })).toMatchObject({
+        stdout: readFileSync('/proc/version', 'utf8')
+      })
+      expect(await quire(['rm', '/version'], { env })).toMatchObject({ status: 0 })
     },
     SLOW
   )
