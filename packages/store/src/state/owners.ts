@@ -67,7 +67,7 @@ export class Owners {
 
   /** Releases the pages of `file` that `session` owns. */
   releaseFile(session: SessionId, file: FileId): void {
-    this.release(this.counts.get(session, file) ?? 0, this.pagesOf(session, [file]))
+    this.releaseOwned(session, [file])
   }
 
   /** Releases the pages from `first` up to but without `end`. */
@@ -91,10 +91,7 @@ export class Owners {
 
   /** Releases all pages that `session` owns. */
   releaseSession(session: SessionId): void {
-    const files = [...this.counts.inner(session)]
-    const count = files.reduce((sum, [, pages]) => sum + pages, 0)
-    const ids = files.map(([file]) => file)
-    this.release(count, this.pagesOf(session, ids))
+    this.releaseOwned(session, [...this.counts.inner(session).keys()])
   }
 
   clear(): void {
@@ -115,6 +112,11 @@ export class Owners {
   *records(): IterableIterator<StateRecord> {
     if (this.floor > 0) yield { kind: 'epochFloor', a: 0, b: 0, value: { epoch: this.floor } }
     for (const [a, b, value] of this.table.entries()) yield { kind: 'owner', a, b, value }
+  }
+
+  private releaseOwned(session: SessionId, files: readonly FileId[]): void {
+    const count = files.reduce((sum, file) => sum + (this.counts.get(session, file) ?? 0), 0)
+    this.release(count, this.pagesOf(session, files))
   }
 
   /** Looks at the pages of a file until it has found all that the session owns. */
