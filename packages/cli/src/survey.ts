@@ -139,6 +139,7 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
   const ids = (config?.voters ?? []).map(({ peerId }) => peerId)
   const replacing = ids.filter((id) => config!.learners.some(({ peerId }) => peerId === id))
   const isVoter = (id: string): boolean => ids.includes(id) && !replacing.includes(id)
+  const electing = peers.filter(({ id }) => isVoter(id))
   const voters = answers.filter(({ id }) => isVoter(id))
   const followers = voters.filter((answer) => leader?.term === answer.term && leader.id === answer.leader)
   const following = followers.length
@@ -148,11 +149,7 @@ export function judge(reports: readonly PeerReport[], wanted?: string): Survey {
     answers.length === 0
       ? problemOfSilence(peers, founding)
       : leader === undefined
-        ? problemOfElection(
-            peers.filter(({ id }) => isVoter(id)),
-            ids.length,
-            quorum
-          )
+        ? problemOfElection(electing, ids.length, quorum)
         : following < quorum
           ? `no quorum: ${following} of ${ids.length} voters follow ${shortId(leader.id)}, ${quorum} are needed`
           : problemOfRoom(followers, leader, counts)
