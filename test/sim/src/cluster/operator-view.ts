@@ -40,13 +40,13 @@ export class OperatorView {
 
   /** Whether the leader's configuration has the member. */
   isMember(member: string): boolean {
-    return this.see()?.config.members.some((each) => idOf(each) === member) === true
+    return hasMember(this.see(), member)
   }
 
   /** Whether the peer runs as a member, and no operation uses it. */
   runsAsMember(peer: SimPeer | undefined, seen: Seen | undefined): boolean {
     if (peer?.core === undefined || peer.isOnOldFolder || this.taken.has(peer)) return false
-    return seen?.config.members.some((member) => idOf(member) === peer.member) === true
+    return hasMember(seen, peer.member)
   }
 
   /** Takes a peer that is not in use. */
@@ -82,4 +82,8 @@ export class OperatorView {
       `installed ${installed.map(({ name, member, core }) => `${name} ${core === undefined ? 'asks' : member}`).join(', ')}`
     ].join('; ')
   }
+}
+
+function hasMember(seen: Seen | undefined, member: string | undefined): boolean {
+  return seen?.config.members.some((each) => idOf(each) === member) === true
 }
