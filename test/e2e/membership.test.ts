@@ -217,7 +217,7 @@ describe('members of a cluster', () => {
     expect((await admin.members()).map(({ id }) => id)).not.toContain(gone.peerId)
 
     const returned = await cluster.restartAt(gone, listenOf(gone))
-    await until(() => returned.stderr.includes('it is no peer of cluster'), 'the replaced peer to be told so')
+    await until(() => returned.stderr.includes('it is no member of cluster'), 'the replaced peer to be told so')
     const { stdout } = await admin.admin('status', '--json')
     const statuses = stdout
       .trim()

@@ -128,4 +128,29 @@ describe('a refusal', () => {
     expect(client.session.state).toBe('active')
     expect(await mapping.read(0, 1)).toEqual(byte(5))
   })
+
+  it('a call of a denied client rejects with NotAuthorizedError at its timeout, and the session lives on', async () => {
+    const { leader, clock, mapping } = await withFile()
+    for (const peer of world.peers) peer.greeting = unlisted()
+    leader.send(unlisted())
+    await clock.advance(TTL)
+    const error = await failure(world.until(mapping.read(0, 1)))
+    expect(error).toMatchObject({ name: 'NotAuthorizedError', code: 'ERR_NOT_AUTHORIZED', who: SELF })
+    for (const peer of world.peers) peer.greeting = undefined
+    await clock.advance(1000)
+    expect(client.session.state).toBe('active')
+  })
+
+  it('a call rejects with UnavailableError if one peer refuses the client and another one knows no leader', async () => {
+    const { leader, clock, mapping } = await withFile()
+    leader.greeting = unlisted()
+    for (const peer of world.peers.slice(1)) peer.greeting = peer.redirection('')
+    leader.send(unlisted())
+    await clock.advance(TTL)
+    const error = await failure(world.until(mapping.read(0, 1)))
+    expect(error).toMatchObject({ name: 'UnavailableError' })
+    expect(error.message).toContain('refused by')
+    leader.greeting = undefined
+    await clock.advance(1000)
+  })
 })

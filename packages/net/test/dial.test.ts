@@ -42,7 +42,7 @@ describe('a dial', () => {
     await expect(client.dial(server.peerId, ['/ip4/127.0.0.1/tcp/1'], echoOptions)).rejects.toBeInstanceOf(DialError)
     await expect(client.dial(server.peerId, [], echoOptions)).rejects.toThrow('no address is known')
     await expect(client.dial(server.peerId, [address], { protocol: '/test/none/1', maxFrameBytes: 1 })).rejects.toThrow(
-      'does not speak'
+      'does not accept this protocol'
     )
     // A dead address beside a good one does no harm.
     collect(await client.dial(server.peerId, ['/ip4/127.0.0.1/tcp/1', address], echoOptions))

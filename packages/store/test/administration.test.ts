@@ -182,7 +182,7 @@ describe('changes that a leader makes', () => {
       expect(made.error).toMatchObject({
         code: 'ERR_NOT_AUTHORIZED',
         who: CLIENT,
-        reason: 'it is no admin of the cluster'
+        reason: 'it is no admin of the cluster; quire clients list shows the admins'
       })
     }
     expect([node.changes, node.transfers]).toEqual([[], []])
@@ -346,11 +346,14 @@ describe('transfers of leadership by an admin', () => {
 
   it('leadership does not move to a peer that does not vote, nor if no other peer votes', async () => {
     node.learners = ['d']
+    node.config = founded(['a', 'b', 'c', 'd'], { admins: [ADMIN] })
     const learner = transfer('d')
+    const stranger = transfer('x')
     node.voters = ['a']
     const lone = transfer('')
     await settle()
     expect(learner.error?.message).toBe('the transfer of leadership to d is refused: it is no voter')
+    expect(stranger.error?.message).toBe('member is "x", must be a member of the cluster')
     expect(lone.error?.message).toBe('the transfer of leadership is refused: no other peer votes')
     expect(node.transfers).toEqual([])
   })

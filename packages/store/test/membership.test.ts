@@ -330,7 +330,7 @@ describe('a replacement', () => {
 
   it('a peer may replace itself if its directory is lost, but not while that answers', () => {
     expect(refusal(() => plan(cluster(), replace('b', 'b')))).toBe(
-      'the replacement of b is refused: its present data directory answers: is a copy of it running?'
+      'the replacement of b is refused: its present data directory answers: stop the peer that uses that one first'
     )
     expect(made(plan(cluster(), replace('b', 'b'), group({ silent: ['b'] })))).toMatchObject({ invited: ['b for b'] })
   })
@@ -396,7 +396,7 @@ describe('joining', () => {
   it('a learner that answers does not give way to another directory of its peer', () => {
     const config = cluster({ invited: [invited('d', 'b')] }, { d: '1d' })
     expect(refusal(() => planJoin(config, group({ learners: ['d/1d'] }), request('d', '2d')))).toBe(
-      'the join of d is refused: its present data directory answers: is a copy of it running?'
+      'the join of d is refused: its present data directory answers: stop the peer that uses that one first'
     )
   })
 
@@ -433,7 +433,7 @@ describe('joining', () => {
 
   it('a peer that says it lost its directory is refused while that answers, and if it is no member', () => {
     expect(refusal(() => planJoin(cluster(), group(), request('b', '2b', 'b')))).toBe(
-      'the join of b is refused: its present data directory answers: is a copy of it running?'
+      'the join of b is refused: its present data directory answers: stop the peer that uses that one first'
     )
     expect(refusal(() => planJoin(cluster(), group(), request('x', '1x', 'x')))).toBe(
       'the join of x is refused: no admin has invited it'

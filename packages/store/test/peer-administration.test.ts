@@ -103,7 +103,10 @@ describe('a cluster that an admin changes', () => {
   it('a change of an identity that is no admin, or of another cluster, is refused', async () => {
     expect(await change(DENY, { as: OTHER })).toEqual({
       type: 'refused',
-      error: { code: 'ERR_NOT_AUTHORIZED', facts: [OTHER, 'it is no admin of the cluster'] }
+      error: {
+        code: 'ERR_NOT_AUTHORIZED',
+        facts: [OTHER, 'it is no admin of the cluster; quire clients list shows the admins']
+      }
     })
     const { founding } = leader.core.status()
     const pinned = 'f'.repeat(64)

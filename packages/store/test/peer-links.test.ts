@@ -101,7 +101,10 @@ describe('links between peers', () => {
     }
     await knock('stranger', 'stranger')
     await knock('stranger', 'a')
-    const facts = ['stranger', 'it is no peer of cluster blue']
+    const facts = [
+      'stranger',
+      'it is no member of cluster blue any longer; quire members add, and a start with --join and an empty folder, bring it back'
+    ]
     const refusal = { type: 'raftRefused', error: { code: 'ERR_NOT_AUTHORIZED', facts }, reason: 'membership' }
     expect(refusals).toEqual([refusal, refusal])
     expect(b.received).toEqual([])

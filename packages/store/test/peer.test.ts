@@ -268,7 +268,13 @@ describe('peers', () => {
       const answer = await answerTo(network, peer, PROTOCOL_RAFT, raftHello(from, peer.status().founding))
       expect(decodeFrame(raftMessage, answer).message).toEqual({
         type: 'raftRefused',
-        error: { code: 'ERR_NOT_AUTHORIZED', facts: [from, 'it is no peer of cluster blue'] },
+        error: {
+          code: 'ERR_NOT_AUTHORIZED',
+          facts: [
+            from,
+            'it is no member of cluster blue any longer; quire members add, and a start with --join and an empty folder, bring it back'
+          ]
+        },
         reason: 'membership'
       })
     }

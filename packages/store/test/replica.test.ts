@@ -56,7 +56,7 @@ class ReplicaDisks {
       stages: createStages(this.clock),
       onApplied: () => {},
       onCheckpoint: () => {},
-      matchIndex: () => undefined,
+      matchIndex: () => 0,
       onInstalled: () => {},
       onFault: () => {},
       ...init
@@ -114,7 +114,7 @@ describe('page stores that are ahead of their log', () => {
     await expect(disks.open()).rejects.toMatchObject({
       name: 'CorruptionError',
       where: 'log',
-      reason: 'the log ends at entry 1, but the pages hold entry 10'
+      reason: expect.stringContaining('the log ends at entry 1, but the pages hold entry 10; restore the') as string
     })
   })
 
@@ -147,7 +147,7 @@ describe('page stores that are ahead of their log', () => {
     await expect(disks.open()).rejects.toMatchObject({
       name: 'CorruptionError',
       where: 'log',
-      reason: 'the log ends at entry 1, but the pages hold entry 10'
+      reason: expect.stringContaining('the log ends at entry 1, but the pages hold entry 10; restore the') as string
     })
   })
 

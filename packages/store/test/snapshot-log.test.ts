@@ -2,7 +2,7 @@ import { CorruptionError } from '@quire/protocol'
 import { FakeClock } from '@quire/testing'
 import pino, { type Logger } from 'pino'
 import { Writable } from 'node:stream'
-import { beforeEach, describe, expect, it } from 'vitest'
+import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { SnapshotLog } from '../src/peer/snapshot-log.js'
 import { LonePeer } from './support/lone-peer.js'
 
@@ -26,9 +26,11 @@ beforeEach(() => {
   logger = pino({ level: 'info', base: null, timestamp: false }, stream)
 })
 
-/** A peer with some state, all of it in a checkpoint. */
+/** A peer with some state, all of it in a checkpoint, and with a follower. */
 async function leading(): Promise<LonePeer> {
   const peer = await new LonePeer({ logger }).start()
+  const progress = { matchIndex: 0, answers: true, hasCaughtUp: false }
+  vi.spyOn(peer.core.root.node!, 'followers').mockReturnValue(new Map([['follower', progress]]))
   peer.createFiles(100)
   await peer.clock.advance(100)
   await peer.run(peer.core.root.replica.applier.checkpoint())

@@ -188,6 +188,14 @@ describe('the end of a transfer', () => {
     expect(await leader.read('follower', index, offset)).toBeUndefined()
   }
 
+  it('a transfer ends soon after the follower is removed', async () => {
+    const index = await leader.hold(10)
+    const offset = await begin(index)
+    leader.removed.add('follower')
+    await clock.advance(1_000)
+    await expectEnd(index, offset)
+  })
+
   it('a transfer ends when the follower has wanted no piece for 60 seconds', async () => {
     const index = await leader.hold(10)
     let offset = await begin(index)

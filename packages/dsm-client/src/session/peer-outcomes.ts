@@ -1,11 +1,12 @@
 /** The last outcome of asking each peer. */
 import { hostAndPort, shortId } from '@quire/net'
-import type { Role } from '@quire/protocol'
+import { NotAuthorizedError, type Role } from '@quire/protocol'
 
 /** The outcome of the last time that the client asked a peer. */
 type PeerOutcome =
   | { readonly type: 'answered'; readonly role: Role; readonly leader: string }
-  | { readonly type: 'refused' | 'unreachable'; readonly reason: string }
+  | { readonly type: 'refused'; readonly reason: string; readonly error: Error }
+  | { readonly type: 'unreachable'; readonly reason: string }
 
 /** Addresses by PeerId. */
 export type KnownPeers = ReadonlyMap<string, Iterable<string>>
@@ -20,11 +21,20 @@ export class PeerOutcomes {
   }
 
   refused(peerId: string, error: Error): void {
-    this.last.set(peerId, { type: 'refused', reason: reasonOf(error) })
+    this.last.set(peerId, { type: 'refused', reason: reasonOf(error), error })
   }
 
   failed(peerId: string, error: Error): void {
     this.last.set(peerId, { type: 'unreachable', reason: reasonOf(error) })
+  }
+
+  /** The refusal of client `id`, if no peer has answered otherwise. */
+  refusalOf(id: string): NotAuthorizedError | undefined {
+    const outcomes = [...this.last.values()]
+    if (outcomes.some(({ type }) => type === 'answered')) return undefined
+    return outcomes
+      .map((last) => (last.type === 'refused' ? last.error : undefined))
+      .find((error): error is NotAuthorizedError => error instanceof NotAuthorizedError && error.who === id)
   }
 
   /** One line, such as "no leader: 1 of 3 peers answered (candidate); unreachable: …". */

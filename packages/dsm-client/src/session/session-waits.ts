@@ -8,6 +8,8 @@ import type { KeepAlive } from './keep-alive.js'
 import { SlowWaits } from './slow-waits.js'
 
 export interface SessionWaitsInit {
+  /** The client's PeerId. */
+  readonly self: string
   readonly clock: Clock
   readonly cluster: ClusterView
   readonly timeoutMs: number
@@ -25,10 +27,11 @@ export class SessionWaits {
 
   /**
    * Waits for `start`. At the timeout, `onBusy` makes the error if a majority was reachable during the wait, because
-   * then another client is in the way. Otherwise the error says what is known of the leader.
+   * then another client is in the way. Otherwise the error says what is known of the leader, or why the peers refuse
+   * this client.
    */
   wait<T>(start: Start<T>, signal: AbortSignal | undefined, onBusy?: () => Error): Promise<T> {
-    const { clock, cluster, timeoutMs, keepAlive, connection: current, underWay } = this.init
+    const { self, clock, cluster, timeoutMs, keepAlive, connection: current, underWay } = this.init
     const slow = this.slowWaits.begin(start, underWay())
     const onHalfway = () => {
       slow.watch()
@@ -38,6 +41,8 @@ export class SessionWaits {
     const onTimeout = (since: number) => {
       const connection = current()
       if (onBusy !== undefined && connection !== undefined && keepAlive.vouchedUntil > since) return onBusy()
+      const refusal = connection === undefined ? cluster.peerOutcomes.refusalOf(self) : undefined
+      if (refusal !== undefined) return refusal
       const problem =
         connection === undefined ? cluster.whyNoLeader() : `the leader ${shortId(connection.remote)} has not answered`
       return new UnavailableError(`${problem} (waited ${timeoutMs} ms)`)

@@ -95,7 +95,15 @@ export class Session implements SessionLife {
     const connection = () => this.connection
     this.keepAlive = new KeepAlive({ clock, connection })
     const underWay = () => this.pages.coherence.underWay
-    this.waits = new SessionWaits({ clock, cluster, timeoutMs, keepAlive: this.keepAlive, connection, underWay })
+    this.waits = new SessionWaits({
+      self: network.id,
+      clock,
+      cluster,
+      timeoutMs,
+      keepAlive: this.keepAlive,
+      connection,
+      underWay
+    })
     const { recorder, waits } = this
     this.pages = new SessionPages({ clock, frames, counters, faults, recorder, waits, life: this })
     const session = (): number => this.id

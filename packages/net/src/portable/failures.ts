@@ -23,7 +23,7 @@ export function dialReasonOf(error: unknown): string {
   if (error instanceof Event) return CUT_OFF_REASON
   if (!(error instanceof Error)) return String(error)
   if (error instanceof AggregateError) return error.errors.map((each) => dialReasonOf(each)).join('; ')
-  if (isUnsupportedProtocol(error)) return 'the remote does not speak the protocol'
+  if (isUnsupportedProtocol(error)) return 'the remote does not accept this protocol; it may still be starting'
   if (CUT_OFF.has(error.name)) return `${CUT_OFF_REASON} (${error.name})`
   const other = OTHER_IDENTITY.exec(error.message)?.[1]
   return other === undefined ? error.message : `another peer is there: ${other}`

@@ -1,8 +1,9 @@
 /** The errors of LMDB as the peer's own: each names the file, and what an operator does about it. */
 import { CorruptionError, NoSpaceError, QuireError } from '@quire/protocol'
 
-/** The peer rebuilds the pages from the first entry of its log on. If the log starts later, the start says so. */
-export const REMEDY = 'move this file away and start the peer again, and it rebuilds the file from its log'
+/** The peer rebuilds the pages from the first entry of its log on. If the log starts later, the start names --rejoin. */
+export const REMEDY =
+  'move this file away and start the peer again: it rebuilds the file from its log, or says how to rejoin if the log starts later'
 
 // lmdb's `code` of an error is the number that LMDB returned.
 const PAGE_NOT_FOUND = -30797

@@ -17,7 +17,7 @@ export interface SnapshotTransfersInit {
   readonly limits: SnapshotLimits
   /** See RaftLog.indexBefore. */
   readonly indexBefore: (bytes: number) => number
-  /** The last entry that a follower is known to have on its disk; undefined if this peer does not lead it. */
+  /** The last entry that a follower is known to have on its disk; undefined if this peer has no such follower. */
   readonly matchIndex: (follower: string) => number | undefined
   readonly onTransferBegun?: ((transfer: BegunTransfer) => void) | undefined
   readonly onTransferEnded?: ((transfer: EndedTransfer) => void) | undefined
@@ -189,8 +189,9 @@ export class SnapshotTransfers {
     this.cancelSweep = undefined
     const held = this.heldIndex
     for (const [to, transfer] of this.transfers) {
-      if (transfer.last.done) this.follow(to, transfer)
-      const reason = this.reasonToEnd(transfer)
+      const match = this.init.matchIndex(to)
+      if (match !== undefined && transfer.last.done) this.follow(to, transfer, match)
+      const reason = match === undefined ? 'the follower was removed' : this.reasonToEnd(transfer)
       if (reason !== undefined) this.end(to, reason)
     }
     if (this.heldIndex !== held) this.init.onReleased()
@@ -198,9 +199,8 @@ export class SnapshotTransfers {
   }
 
   /** Lets go of the entries that the follower has, and of all when it needs none that the log would drop now. */
-  private follow(to: string, transfer: Transfer): void {
-    const { applier, clock, matchIndex } = this.init
-    const match = matchIndex(to) ?? 0
+  private follow(to: string, transfer: Transfer, match: number): void {
+    const { applier, clock } = this.init
     if (match > transfer.heldIndex) {
       transfer.heldIndex = match
       transfer.usedAtMs = clock.now()

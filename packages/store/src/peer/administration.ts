@@ -1,6 +1,7 @@
 import { parsePeerId } from '@quire/net'
 import {
   ChangeRefusedError,
+  InvalidArgumentError,
   NotAuthorizedError,
   QuotaExceededError,
   UnavailableError,
@@ -11,7 +12,7 @@ import {
 import { BackPressureError, ChangePendingError, NotLeaderError, TransferFailedError, type RaftNode } from '@quire/raft'
 import type { Logger } from 'pino'
 import { ANY_CLIENT } from '../state/access.js'
-import { clusterConfig, peerIdOf, type ReplicatedConfig } from '../state/index.js'
+import { clusterConfig, memberId, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import type { Roster } from '../server/index.js'
 import { encodeCluster, normalAddresses } from './cluster.js'
 import {
@@ -37,6 +38,8 @@ const TICK_MS = 1_000
 const MAX_PENDING_MS = 5_000
 const RETRY_MS = 50
 const MAX_CHANGES = 16
+
+export const NO_ADMIN = 'it is no admin of the cluster; quire clients list shows the admins'
 
 interface Waiting {
   readonly term: number
@@ -152,7 +155,7 @@ export class Administration {
   }
 
   private requireAdmin(id: string): void {
-    if (!this.config.admins.includes(id)) throw new NotAuthorizedError(id, 'it is no admin of the cluster')
+    if (!this.config.admins.includes(id)) throw new NotAuthorizedError(id, NO_ADMIN)
   }
 
   private async limited<T>(work: () => Promise<T>): Promise<T> {
@@ -199,7 +202,11 @@ export class Administration {
     const meant = voters.filter((voter) => voter === named || peerIdOf(voter) === named)
     const to = meant.find(this.facts().answers) ?? meant[0]
     if (to === id) return 0
-    if (named !== '' && to === undefined) throw new ChangeRefusedError(describeTransfer(named), 'it is no voter')
+    if (named !== '' && to === undefined) {
+      const isMember = this.config.members.some((member) => member.peerId === named || memberId(member) === named)
+      if (!isMember) throw new InvalidArgumentError('member', named, 'a member of the cluster')
+      throw new ChangeRefusedError(describeTransfer(named), 'it is no voter')
+    }
     if (voters.every((voter) => voter === id))
       throw new ChangeRefusedError(describeTransfer(named), 'no other peer votes')
     try {

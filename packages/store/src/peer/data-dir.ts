@@ -27,6 +27,9 @@ import {
   FORMAT_VERSION,
   IDENTITY,
   LISTEN,
+  LOG,
+  PAGES,
+  PEERS,
   checkIdentity,
   memberOfDirectory,
   nameFolder,
@@ -43,11 +46,8 @@ import type { JoinedCluster } from './joining.js'
 import { openSlotFile, type SlotFile } from './slot-file.js'
 
 const JOIN = 'join.json'
-const PEERS = 'peers.state'
 /** Room for the longest text that an identity remembers; see `identity.ts`. */
 export const PEERS_SLOT_BYTES = 524_288
-const LOG = 'log'
-const PAGES = 'pages'
 
 export interface DataDirectoryInit {
   readonly path: string

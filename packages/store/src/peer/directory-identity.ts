@@ -12,6 +12,14 @@ export const IDENTITY = 'identity.json'
 export const LISTEN = 'listen.json'
 /** Where `--rejoin` moves what was in the directory, followed by the end of the former incarnation. */
 export const BEFORE_REJOIN = 'before-rejoin-'
+/** What else a data directory holds, see `data-dir.ts`. */
+export const PEERS = 'peers.state'
+export const LOG = 'log'
+export const PAGES = 'pages'
+const PARTS = [PEERS, LOG, PAGES]
+/** Without the identity, only the others know which member the directory is. */
+const REMEDY =
+  'move everything out of the folder, and start the peer with --join and --rejoin (docs/operations.md); quire members list names the directory'
 /** mkfs leaves this in a new file system. A mount point with nothing else is empty. */
 const LOST_AND_FOUND = 'lost+found'
 
@@ -116,8 +124,9 @@ function isSystemError(error: unknown): error is NodeJS.ErrnoException {
 /** Throws DataDirectoryError if a directory without an identity holds anything. */
 export function refuseForeign(path: string): void {
   const entries = readdirSync(path).filter((name) => !isOurs(path, name))
-  if (entries.length > 0)
-    throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}`)
+  if (entries.length === 0) return
+  const remedy = entries.some((name) => PARTS.includes(name)) ? `; if it was one: ${REMEDY}` : ''
+  throw new DataDirectoryError(path, `not a data directory: it has ${entries[0]} but no ${IDENTITY}${remedy}`)
 }
 
 /** True for entries that an empty directory may have. */
@@ -130,14 +139,15 @@ export function readIdentity(path: string): Identity | undefined {
   const file = join(path, IDENTITY)
   refuseIrregular(file)
   if (!existsSync(file)) return undefined
+  const damaged = (reason: string): CorruptionError => new CorruptionError(file, 0, `${reason}; ${REMEDY}`)
   let value: unknown
   try {
     value = JSON.parse(readFileSync(file, 'utf8'))
   } catch (error) {
-    throw new CorruptionError(file, 0, error instanceof SyntaxError ? 'not JSON' : String((error as Error).message))
+    throw damaged(error instanceof SyntaxError ? 'not JSON' : String((error as Error).message))
   }
   const identity = value as Partial<Identity> | null
-  if (typeof identity?.version !== 'number') throw new CorruptionError(file, 0, 'no format version')
+  if (typeof identity?.version !== 'number') throw damaged('no format version')
   if (identity.version !== FORMAT_VERSION) throw new VersionMismatchError(path, identity.version, FORMAT_VERSION)
   const isKnown = ['starting', 'founded', 'admitted'].includes(String(identity.state))
   const texts = [identity.peerId, identity.clusterId, identity.founding, identity.incarnation]
@@ -146,7 +156,7 @@ export function readIdentity(path: string): Identity | undefined {
     typeof identity.joined !== 'boolean' ||
     texts.some((text) => typeof text !== 'string' || text === '')
   ) {
-    throw new CorruptionError(file, 0, 'fields are missing')
+    throw damaged('fields are missing')
   }
   return identity as Identity
 }

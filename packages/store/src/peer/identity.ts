@@ -196,7 +196,7 @@ export class PeerIdentity {
       // A stranger need not learn this cluster's digest.
       return refuse('founding', this.isFounder(remote) ? `${theirs}, not ${this.digest}` : theirs)
     }
-    if (standing === 'stranger') return refuse('membership', `it is no peer of cluster ${clusterId}`)
+    if (standing === 'stranger') return refuse('membership', removedFrom(clusterId))
     if (from !== remote) return refuse('membership', `it claims to be ${from}`)
     if (standing === 'otherDirectory') return refuse('membership', OTHER_DIRECTORY)
     const problem = this.evidence.refusal(introduction)
@@ -291,6 +291,14 @@ export class PeerIdentity {
     await this.init.storage.remember(toString(text, 'base64'))
     this.savedChanges = Math.max(this.savedChanges, changes)
   }
+}
+
+/**
+ * Why a stranger with the founding digest of this cluster is none of its members. A peer that joined after this peer's
+ * configuration names a newer revision, so this one was a member once.
+ */
+function removedFrom(clusterId: string): string {
+  return `it is no member of cluster ${clusterId} any longer; quire members add, and a start with --join and an empty folder, bring it back`
 }
 
 const OTHER_DIRECTORY =

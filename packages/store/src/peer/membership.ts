@@ -261,7 +261,7 @@ function planReplacement(
   return planInvitation(config, { ...by, replaces: old }, change, admin)
 }
 
-const STILL_THERE = 'its present data directory answers: is a copy of it running?'
+const STILL_THERE = 'its present data directory answers: stop the peer that uses that one first'
 
 /** The place of a peer that has lost its data directory, which needs no invitation. */
 function ownPlace(config: ReplicatedConfig, facts: GroupFacts, { peerId, rejoins }: JoinRequest): Invitation {

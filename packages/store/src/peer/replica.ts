@@ -288,8 +288,8 @@ function firstConfig(log: RaftLog): ReplicatedConfig | undefined {
  */
 function checkTogether(log: RaftLog, { appliedIndex, installed }: Applier, { storage, peerId }: ReplicaInit): void {
   if (appliedIndex > log.lastIndex && appliedIndex !== installed?.index) {
-    const reason = `the log ends at entry ${log.lastIndex}, but the pages hold entry ${appliedIndex}`
-    throw new CorruptionError(storage.logPath, 0, reason)
+    const gap = `the log ends at entry ${log.lastIndex}, but the pages hold entry ${appliedIndex}`
+    throw new CorruptionError(storage.logPath, 0, `${gap}; ${logRemedy(storage, peerId)}`)
   }
   if (appliedIndex + 1 < log.firstIndex) {
     const gap = `the pages hold entry ${appliedIndex}, but the log starts at entry ${log.firstIndex}`

@@ -41,6 +41,8 @@ export class SnapshotPeer {
   unusedBytes = 0
   /** What each follower has on its disk, as Raft knows it. */
   readonly matchIndexes = new Map<string, number>()
+  /** The followers that are no members any longer. */
+  readonly removed = new Set<string>()
   /** Views of the rows that are open. */
   openViews = 0
   /** Checkpoints, installations and faults, in order. */
@@ -68,7 +70,7 @@ export class SnapshotPeer {
       applier: this.applier,
       clock,
       indexBefore: (bytes) => this.indexBefore(bytes),
-      matchIndex: (follower) => this.matchIndexes.get(follower),
+      matchIndex: (follower) => (this.removed.has(follower) ? undefined : (this.matchIndexes.get(follower) ?? 0)),
       newest: undefined,
       limits,
       onFault: (fault: NoSpaceError | undefined) => this.events.push(`snapshot: ${fault?.name ?? 'room'}`),
