@@ -5,8 +5,16 @@ import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { PLAIN_TABLE } from './layout.js'
 import { askLeader, type Redirection } from './leader-search.js'
-import { explainRefusal, keyOf, parseRoundTrip, peersOf, withCluster, type ClusterOptions } from './options.js'
-import { printJson, printLine } from './output.js'
+import {
+  explainRefusal,
+  keyOf,
+  parseRoundTrip,
+  peersOf,
+  withCluster,
+  type ClusterOptions,
+  type KeyOwner
+} from './options.js'
+import { adviseOnVoters, printJson, printLine, printNote } from './output.js'
 import { createProbe, type AccessAnswer, type Probe } from './probe.js'
 
 const TIMEOUT_MS = 30_000
@@ -95,13 +103,29 @@ function changeCommand(parent: Command, name: string): Command {
 }
 
 async function change(options: ClusterOptions, wanted: AdminChange): Promise<void> {
-  const index = await withLeader(options, async (probe, to, timeoutMs) => {
-    const answer = await probe.administer(to, options.cluster ?? '', wanted, timeoutMs)
-    return answer.type === 'redirect' ? answer : { result: answer.index }
-  })
+  const { index, voters } = await withLeader(
+    options,
+    async (probe, to, timeoutMs) => {
+      const answer = await probe.administer(to, options.cluster ?? '', wanted, timeoutMs)
+      if (answer.type === 'redirect') return answer
+      const { index } = answer
+      const hasOtherVoters = index > 0 && (wanted.type === 'removeMember' || wanted.type === 'promoteMember')
+      return { result: { index, voters: hasOtherVoters ? await countVoters(probe, to, timeoutMs) : undefined } }
+    },
+    'an admin'
+  )
+  if (voters !== undefined) adviseOnVoters(voters)
+  if (voters === 1) printNote('the cluster stops when its only voter does, and its disk has the only durable copy')
   const isTransfer = wanted.type === 'transferLeadership'
   if (options.json === true) printJson({ changed: index > 0 || isTransfer, index: index === 0 ? null : index })
   else if (index === 0 && !isTransfer) printLine('nothing to change: already in force')
+}
+
+/** Undefined if the peer leads no longer, or does not answer any more: the change is made all the same. */
+async function countVoters(probe: Probe, to: Member, timeoutMs: number): Promise<number | undefined> {
+  const answer = await probe.roster(to, timeoutMs).catch(() => undefined)
+  if (answer === undefined || answer.type === 'redirect') return undefined
+  return answer.members.filter(({ role }) => role === 'voter').length
 }
 
 async function listMembers(options: ClusterOptions): Promise<void> {
@@ -173,7 +197,8 @@ async function rulesOf(probe: Probe, peers: readonly string[], timeoutMs: number
 /** Asks the leader with a probe of its own. */
 async function withLeader<T>(
   options: ClusterOptions,
-  ask: (probe: Probe, to: Member, timeoutMs: number) => Promise<Redirection | { readonly result: T }>
+  ask: (probe: Probe, to: Member, timeoutMs: number) => Promise<Redirection | { readonly result: T }>,
+  owner: KeyOwner = 'a listed client'
 ): Promise<T> {
   const key = await keyOf(options)
   const peers = peersOf(options).flatMap((text) => parsePeerAddresses(text, '--peers'))
@@ -184,7 +209,7 @@ async function withLeader<T>(
       ask(probe, to, Math.min(QUESTION_MS, timeoutMs))
     )
   } catch (error) {
-    throw explainRefusal(error, key)
+    throw explainRefusal(error, key, owner)
   } finally {
     await probe.close()
   }

@@ -38,6 +38,7 @@ import {
 import {
   ExitError,
   UsageError,
+  adviseOnVoters,
   flushOutput,
   printFailure,
   printJson,
@@ -188,7 +189,7 @@ async function init(options: InitOptions): Promise<void> {
     if (failure !== undefined) throw failure
     // Without --json, standard output carries the file alone.
     if (options.json !== true) printNote(`founding digest ${founding}`)
-    warnOfEven(addresses.size)
+    adviseOnVoters(addresses.size)
     return
   }
   try {
@@ -198,13 +199,9 @@ async function init(options: InitOptions): Promise<void> {
     if (code === 'EEXIST') throw new KeptFileError(out)
     throw new Error(`${out}: cannot be written (${code})`, { cause: error })
   }
-  warnOfEven(addresses.size)
+  adviseOnVoters(addresses.size)
   if (options.json === true) printJson({ clusterId, founding, file: out })
   else printLine(`cluster id       ${clusterId}\nfounding digest  ${founding}`)
-}
-
-function warnOfEven(voters: number): void {
-  if (voters % 2 === 0) printNote(`${voters} voters survive no more failures than ${voters - 1}: use an odd number`)
 }
 
 /** Parses one voter with all of its addresses. */

@@ -11,7 +11,7 @@ import {
 import { Option, type Command } from 'commander'
 import { setTimeout } from 'node:timers/promises'
 import pino, { type Logger } from 'pino'
-import { UNLISTED } from '@quire/store/internal/cli'
+import { NO_ADMIN, UNLISTED } from '@quire/store/internal/cli'
 import { InterruptedError, UsageError } from './output.js'
 import { parseSize } from './sizes.js'
 import { showControls } from './visible.js'
@@ -133,18 +133,26 @@ export async function keyOf(options: ClusterOptions): Promise<PrivateKey | undef
 /** A cluster refused a command without a key. No cluster can list a fresh identity, so the message points to keys. */
 class FreshIdentityError extends NotAuthorizedError {
   override readonly message: string
-  constructor({ who, reason }: NotAuthorizedError) {
+  constructor({ who, reason }: NotAuthorizedError, owner: KeyOwner) {
     super(who, reason)
     const [problem] = reason.replace(/^it /, 'which ').split(';')
-    const remedy = 'use the key of a listed client (--key FILE or QUIRE_KEY)'
+    const remedy = `use the key of ${owner} (--key FILE or QUIRE_KEY)`
     this.message = `this command has a fresh identity (${who}), ${problem}; ${remedy}`
   }
 }
 
-/** Returns the error to report for `error`: a refusal of a command without `key` names the remedy. */
-export function explainRefusal(error: unknown, key: PrivateKey | undefined): unknown {
-  const isUnlisted = error instanceof NotAuthorizedError && error.reason.startsWith(UNLISTED)
-  return isUnlisted && key === undefined ? new FreshIdentityError(error) : error
+/** Who may run a command. */
+export type KeyOwner = 'a listed client' | 'an admin'
+
+/** Returns the error to report for `error`: a refusal of a command without `key` says whose key the command needs. */
+export function explainRefusal(
+  error: unknown,
+  key: PrivateKey | undefined,
+  owner: KeyOwner = 'a listed client'
+): unknown {
+  if (key !== undefined || !(error instanceof NotAuthorizedError)) return error
+  const isUnlisted = error.reason.startsWith(UNLISTED) || error.reason === NO_ADMIN
+  return isUnlisted ? new FreshIdentityError(error, owner) : error
 }
 
 const CLIENT_OPTIONS: OptionNames = {

@@ -76,6 +76,11 @@ export function printNote(text: string): void {
   process.stderr.write(`quire: ${oneLine(text)}\n`)
 }
 
+/** Notes a number of voters that costs more than it protects. */
+export function adviseOnVoters(voters: number): void {
+  if (voters % 2 === 0) printNote(`${voters} voters survive no more failures than ${voters - 1}: use an odd number`)
+}
+
 /** Standard output cannot be written. If its reader has exited, as `head` does, the command stays silent. */
 export class OutputError extends Error {
   override readonly name = 'OutputError'

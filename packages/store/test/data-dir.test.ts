@@ -171,6 +171,17 @@ describe('data directories', () => {
     expect(readFileSync(join(path, 'thesis.txt'), 'utf8')).toBe('precious')
   })
 
+  it('a data directory whose identity is damaged or gone is refused with the way back', async () => {
+    const directory = await open()
+    directory.completeBootstrap()
+    await directory.close()
+    const remedy = 'move everything out of the folder, and start the peer with --join and --rejoin'
+    writeFileSync(join(path, 'identity.json'), '{')
+    await expect(open()).rejects.toThrow(`not JSON; ${remedy}`)
+    rmSync(join(path, 'identity.json'))
+    await expect(open()).rejects.toThrow(`but no identity.json; if it was one: ${remedy}`)
+  })
+
   it('a data directory is made in a mount point that holds only lost+found', async () => {
     mkdirSync(join(path, 'lost+found'), { recursive: true })
     const directory = await open()
@@ -380,6 +391,7 @@ describe('data directories of peers that join', () => {
     expect(hasToJoin(path, me.peerId)).toBe(false)
     const kept = await open(joining(me.peerId))
     expect(kept.incarnation).toBe(again.incarnation)
+    expect(kept.movedAway.map((name) => join(path, name))).toEqual([away])
     await kept.close()
 
     // The new directory has a name of its own, by which it can be given up as well.

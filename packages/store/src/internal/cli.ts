@@ -6,6 +6,7 @@
  * A command starts quickly because nothing here loads the modules of a peer: no Raft, no LMDB.
  */
 export { stagePercentile, type StageReport } from '../observability/stages.js'
+export { NO_ADMIN } from '../peer/administration.js'
 export { UNLISTED, formatClusterFile, normalizeCluster, parseClusterFile, type ClusterConfig } from '../peer/cluster.js'
 export {
   DescriptorLimitError,

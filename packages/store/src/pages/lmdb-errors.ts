@@ -1,7 +1,7 @@
 /** The errors of LMDB as the peer's own: each names the file, and what an operator does about it. */
 import { CorruptionError, NoSpaceError, QuireError } from '@quire/protocol'
 
-/** The peer rebuilds the pages from the first entry of its log on. If the log starts later, the start names --rejoin. */
+/** The peer rebuilds the pages from the first entry of its log on. If the log starts later, it says so. */
 export const REMEDY =
   'move this file away and start the peer again: it rebuilds the file from its log, or says how to rejoin if the log starts later'
 

@@ -12,7 +12,7 @@
  * | `before-rejoin-*` | what was in the directory before `--rejoin` |
  * | `lock-*` | a socket for as long as a process uses the directory |
  */
-import { existsSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CorruptionError, decode } from '@quire/protocol'
 import { refuseIrregular } from '@quire/raft/node-disk'
@@ -72,6 +72,8 @@ export interface DataDirectory extends IdentityStorage {
   readonly joinedCluster: JoinedCluster | undefined
   /** The directory has become a member, as `cluster` says, which is durable when this returns. */
   becomeMember(cluster: JoinedCluster): void
+  /** Names in the directory: what it held before each `--rejoin`, for an operator to remove. */
+  readonly movedAway: readonly string[]
   /** False until `completeBootstrap`: the log has no entry yet. */
   readonly bootstrapped: boolean
   /** The first log entry is durable. From now on, the log decides. */
@@ -247,6 +249,10 @@ class LockedDataDirectory implements DataDirectory {
 
   get joined(): boolean {
     return this.identity.joined
+  }
+
+  get movedAway(): string[] {
+    return readdirSync(this.path).filter((name) => name.startsWith(BEFORE_REJOIN))
   }
 
   get bootstrapped(): boolean {

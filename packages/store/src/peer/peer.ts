@@ -211,6 +211,9 @@ class RunningPeer implements Peer {
     const { multiaddrs: addresses, directory } = this
     const facts = { version: VERSION, id, clusterId, founding, addresses, dataDir: directory.path, term, lastIndex }
     this.init.logger?.info(facts, 'the peer has started')
+    const { movedAway } = directory
+    if (movedAway.length > 0)
+      this.init.logger?.info({ folders: movedAway }, 'former data is still there: remove it when the peer votes again')
   }
 
   status(): PeerStatus {
