@@ -148,7 +148,7 @@ export class PeerGroup {
     const { clock, random, storage } = this.components
     const { group, id, limits, stages, onFatal } = this.init
     const { log, applier, snapshots } = this.replica
-    const member = memberIn({ id, storage })
+    const member = memberIn({ id, storage: storage.identity })
     const roles = new RoleLog(this.child('raft'), member)
     const node = createRaftNode(
       {

@@ -137,7 +137,7 @@ async function openIdentity(
   const durableMark = (): RaftMark => root.durableMark()
   const committedMark = (): RaftMark => root.committedMark()
   try {
-    return await createPeerIdentity({ id, storage, founding, random, durableMark, committedMark })
+    return await createPeerIdentity({ id, storage: storage.identity, founding, random, durableMark, committedMark })
   } catch (error) {
     await root.stop()
     await root.close()

@@ -315,23 +315,14 @@ function storageIn(directory: DataDirectory): ReplicaStorage {
   return {
     clusterId: directory.clusterId,
     founding: directory.founding,
-    incarnation: directory.incarnation,
-    joined: directory.joined,
+    identity: directory,
     get joinedCluster() {
       return directory.joinedCluster
     },
     get bootstrapped() {
       return directory.bootstrapped
     },
-    get admitted() {
-      return directory.admitted
-    },
-    get remembered() {
-      return directory.remembered
-    },
     completeBootstrap: () => directory.completeBootstrap(),
-    admit: () => directory.admit(),
-    remember: (text) => directory.remember(text),
     logPath: directory.logPath,
     pagesPath: directory.pagesPath,
     openLogDisk: () => createNodeDisk(directory.logPath),

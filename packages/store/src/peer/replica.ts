@@ -37,7 +37,8 @@ import { rejoinOption } from './rejoining.js'
 import { timedDisk } from './timed-disk.js'
 
 /** Stores a replica: a data directory, or the simulator's memory. */
-export interface ReplicaStorage extends IdentityStorage {
+export interface ReplicaStorage {
+  readonly identity: IdentityStorage
   readonly clusterId: string
   /** Digest of the configuration that the cluster was founded from. */
   readonly founding: string
@@ -180,7 +181,7 @@ function logRemedy(storage: ReplicaStorage, peerId: string): string {
 }
 
 function rejoin(storage: ReplicaStorage, peerId: string): string {
-  return `start the peer with --join and ${rejoinOption(memberIn({ id: peerId, storage }))} (docs/operations.md)`
+  return `start the peer with --join and ${rejoinOption(memberIn({ id: peerId, storage: storage.identity }))} (docs/operations.md)`
 }
 
 type FaultSource = 'log' | 'pages' | 'snapshot'

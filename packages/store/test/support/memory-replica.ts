@@ -16,16 +16,7 @@ export function memoryReplica(init: MemoryReplicaInit): ReplicaStorage {
   const { identity, founding, joinedCluster, openLogDisk, pages } = init
   let bootstrapped = false
   return {
-    incarnation: identity.incarnation,
-    joined: identity.joined,
-    get admitted() {
-      return identity.admitted
-    },
-    get remembered() {
-      return identity.remembered
-    },
-    admit: () => identity.admit(),
-    remember: (text) => identity.remember(text),
+    identity,
     clusterId: founding.clusterId,
     founding: foundingDigest(founding),
     joinedCluster,

@@ -73,7 +73,7 @@ export class ClusterPeer {
         { storage: this.storage, clock, random: { next: () => (++chance * 0.618) % 1 } },
         {
           id: this.id,
-          cluster: this.storage.joined ? undefined : config,
+          cluster: this.storage.identity.joined ? undefined : config,
           replicaLimits: init.replicaLimits,
           raft: { limits: init.raftLimits ?? {} },
           logger: init.logger?.child({ self: this.id }),

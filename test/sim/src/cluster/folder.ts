@@ -74,17 +74,8 @@ export function storageIn(folder: Folder, { name, logDisk, ...init }: StorageIni
   const { identity, joinedCluster } = folder
   return {
     ...init,
-    incarnation: identity.incarnation,
-    joined: identity.joined,
+    identity,
     joinedCluster,
-    get admitted() {
-      return identity.admitted
-    },
-    get remembered() {
-      return identity.remembered
-    },
-    admit: () => identity.admit(),
-    remember: (text) => identity.remember(text),
     get bootstrapped() {
       return folder.isFounded
     },
