@@ -55,6 +55,11 @@ describe('cases that the simulation of the cluster once judged wrongly', { timeo
   })
 
   // Which writes a copy of a folder holds is decided by the disk of a real peer, in the middle of a write.
+  // A founding cluster with one peer that starts late, and an operator.
+  it('a machine may not be lost for good while the new folder of another founder is not admitted (seed 1128651918)', async () => {
+    await expectSound(1_128_651_918, 1)
+  })
+
   it('a copy of a folder may hold entries that its peer was writing when it stopped or crashed (seed 1128510192)', async () => {
     await expectSound(1_128_510_192, 1)
   })

@@ -191,7 +191,7 @@ export class SnapshotTransfers {
     for (const [to, transfer] of this.transfers) {
       const match = this.init.matchIndex(to)
       if (match !== undefined && transfer.last.done) this.follow(to, transfer, match)
-      const reason = match === undefined ? 'the follower was removed' : this.reasonToEnd(transfer)
+      const reason = match === undefined ? 'the follower was removed' : this.reasonToEnd(transfer, match)
       if (reason !== undefined) this.end(to, reason)
     }
     if (this.heldIndex !== held) this.init.onReleased()
@@ -212,11 +212,14 @@ export class SnapshotTransfers {
    * The limits of sizes hold for the whole file and the whole log, not for their growth: a follower that starts over
    * and over must not let them grow each time.
    */
-  private reasonToEnd({ openedAtMs, usedAtMs, fileBytes, totalBytes, heldIndex }: Transfer): string | undefined {
+  private reasonToEnd(transfer: Transfer, match: number): string | undefined {
+    const { last, reader, openedAtMs, usedAtMs, fileBytes, totalBytes, heldIndex } = transfer
     const { applier, clock, indexBefore } = this.init
     const { maxIdleMs, maxAgeMs, maxUnusedBytes, maxLogBytes } = this.init.limits
     const usage = applier.usage()!
     const now = clock.now()
+    // It has installed the snapshot of an earlier leader, for example.
+    if (!last.done && match >= reader.index) return 'the follower needs it no longer'
     if (now - usedAtMs >= maxIdleMs) return 'the follower asks for nothing'
     if (now - openedAtMs >= maxAgeMs) return 'it takes too long'
     const unusedBytes = usage.fileBytes - FILE_PER_USED * usage.usedBytes

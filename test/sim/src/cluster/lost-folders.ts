@@ -63,6 +63,9 @@ export class LostFolders {
     if (inForce === undefined || inForce.outgoing.length > 0 || this.commands > 0 || this.isUndecided()) return false
     const { voters } = inForce
     if (voters.some((voter) => this.lost.has(voter))) return false
+    // A founder's new folder is admitted only while all other voters are there (docs/identity.md, Admission).
+    const others = peers.filter((peer) => peer.member !== member && voters.includes(peer.member ?? ''))
+    if (others.some(({ isAdmitted }) => !isAdmitted)) return false
     // The leader completes a replacement by itself.
     if (peers.some(({ core }) => core?.config.invited.some(({ replaces }) => replaces !== '') === true)) return false
     if (peers.some(({ core }) => differs(core?.root.node?.status().voters, voters))) return false

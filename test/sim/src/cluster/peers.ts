@@ -130,6 +130,11 @@ export class SimPeer {
     return this.folder && memberIdOf(this.id, incarnationOf(this.folder))
   }
 
+  /** Whether its folder has been admitted: it counts in votes. */
+  get isAdmitted(): boolean {
+    return this.folder?.identity.admitted === true
+  }
+
   /** Whether the log of its folder has been made, so that the peer runs as a member. */
   get hasLog(): boolean {
     return this.folder?.isFounded === true
