@@ -1,0 +1,3 @@
+/** What the tests of the whole project use of the command: its questions to peers, without a process for each. */
+export { askLeader } from './leader-search.js'
+export { createProbe, type Probe, type StatusAnswer } from './probe.js'

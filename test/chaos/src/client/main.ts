@@ -1,0 +1,111 @@
+/** The process of a client: runs one program of each workload, and records their operations. */
+import { createDsmClient, type DsmFile } from '@quire/dsm-client'
+import { createRandomSource } from '@quire/testing'
+import { once } from 'node:events'
+import { createWriteStream } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { WORKLOADS } from '../workloads/index.js'
+import type { Program, WorkloadContext } from '../workloads/workload.js'
+import type { ClientAsk, Order, Report } from './messages.js'
+import { Runner } from './runner.js'
+
+/** Several calls make a step. */
+const CALLS_IN_A_STEP = 4
+const REPORT_MS = 500
+
+const ask = JSON.parse(process.argv[2]!) as ClientAsk
+const report = (message: Report): void => void process.stdout.write(`${JSON.stringify(message)}\n`)
+
+const random = createRandomSource(ask.seed).fork(`client ${ask.index}`)
+const recorded = new Set<string>()
+const history = createWriteStream(ask.history)
+const client = await createDsmClient({
+  peers: ask.peers,
+  sessionTtlMs: ask.sessionTtlMs,
+  faultTimeoutMs: ask.faultTimeoutMs,
+  history: (event) => {
+    if (recorded.has(event.file)) history.write(`${JSON.stringify(event)}\n`)
+  }
+})
+const context: WorkloadContext = {
+  client,
+  index: ask.index,
+  clients: ask.clients,
+  random,
+  record: ({ id: file }: DsmFile, size: number) => {
+    if (!recorded.has(file)) report({ type: 'recorded', file, size })
+    recorded.add(file)
+  }
+}
+const workloads = WORKLOADS.filter(({ name }) => ask.workloads.includes(name))
+
+interface Running {
+  readonly name: string
+  readonly program: Program
+  readonly runner: Runner
+}
+
+const running = workloads.map((workload): Running => {
+  const { name, pauseMs } = workload
+  const own = { ...context, random: random.fork(name) }
+  const program = workload.program(own)
+  const runner = new Runner({
+    pauseMs,
+    program,
+    random: own.random.fork('pauses'),
+    maxStepMs: CALLS_IN_A_STEP * ask.faultTimeoutMs,
+    rejected: ({ name: error, message }) => report({ type: 'rejected', workload: name, error, message }),
+    wrong: (message) => report({ type: 'wrong', workload: name, message })
+  })
+  return { name, program, runner }
+})
+
+const reporting = setInterval(() => {
+  // A process that was stopped meanwhile gets one tick for it.
+  for (const { runner } of running) runner.tick(REPORT_MS)
+  report({ type: 'progress', workloads: Object.fromEntries(running.map(({ name, runner }) => [name, runner.take()])) })
+}, REPORT_MS)
+
+async function stop(): Promise<void> {
+  await Promise.all(running.map(({ runner }) => runner.stop()))
+  const facts: Record<string, unknown> = {}
+  for (const { name, program } of running) facts[name] = await settle(name, () => program.facts())
+  report({ type: 'stopped', facts })
+}
+
+async function end(): Promise<void> {
+  const ends: Record<string, unknown> = {}
+  for (const each of workloads) ends[each.name] = await settle(each.name, () => each.end(context))
+  report({ type: 'ended', ends })
+}
+
+/** The faults are over, so what fails here is wrong. A session that was lost shows with the first call. */
+async function settle(workload: string, work: () => Promise<unknown>): Promise<unknown> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await work()
+    } catch (error) {
+      const { name, message } = error as Error
+      if (name !== 'SessionExpiredError' || tries === 2) {
+        report({ type: 'wrong', workload, message: `at the end: ${message}` })
+        return null
+      }
+      running.find((each) => each.name === workload)?.program.forget(error as Error)
+    }
+  }
+}
+
+async function leave(): Promise<void> {
+  clearInterval(reporting)
+  await client.close().catch(() => {})
+  history.end()
+  await once(history, 'finish')
+  process.exit()
+}
+
+const orders = createInterface({ input: process.stdin })
+orders.on('line', (line) => {
+  const order = JSON.parse(line) as Order
+  void (order.type === 'stop' ? stop() : end())
+})
+orders.on('close', () => void leave())

@@ -1,0 +1,190 @@
+/** The cluster of a run: three voters at first, and the changes of members that an operator makes. */
+import { generatePrivateKey, peerIdFromKey } from '@quire/net'
+import { formatClusterFile } from '@quire/store/internal/cli'
+import { once } from 'node:events'
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer, type AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import type { Machines } from '../machines/machine.js'
+import { Operator } from './operator.js'
+import { Peer } from './peer.js'
+import { until } from './until.js'
+
+export interface ClusterInit {
+  readonly machines: Machines
+  readonly folder: string
+  readonly voters: number
+  readonly program?: string | undefined
+}
+
+/** A voter that has lost its disk needs a snapshot, which takes its time beside the workloads. */
+const CHANGE_MS = 180_000
+const PORT = 4001
+
+export class ChaosCluster implements AsyncDisposable {
+  /** The peers that belong to the cluster. */
+  readonly members: Peer[] = []
+  private readonly all: Peer[] = []
+  private operatorOrNone: Operator | undefined
+
+  private constructor(private readonly init: ClusterInit) {}
+
+  static async start(init: ClusterInit): Promise<ChaosCluster> {
+    const cluster = new ChaosCluster(init)
+    try {
+      await cluster.found()
+      return cluster
+    } catch (error) {
+      await cluster[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  get operator(): Operator {
+    return this.operatorOrNone!
+  }
+
+  get addresses(): string[] {
+    return this.members.map(({ multiaddr }) => multiaddr)
+  }
+
+  /** Lets each member run: starts those that have ended, and resumes the others. */
+  async revive(): Promise<void> {
+    for (const peer of this.members) peer.resume()
+    await Promise.all(this.members.filter(({ isUp }) => !isUp).map((peer) => peer.start()))
+  }
+
+  /** Resolves when all voters follow a leader and none is missing. */
+  async healthy(mayLastMs = 60_000): Promise<void> {
+    await until(
+      () => this.operator.isHealthy(),
+      () => 'all voters to follow a leader',
+      mayLastMs
+    )
+  }
+
+  /** The leader, or undefined if there is none within ten seconds. */
+  async leader(): Promise<Peer | undefined> {
+    let leader: Peer | undefined
+    const find = async (): Promise<boolean> => (leader = await this.operator.leader()) !== undefined
+    await until(find, () => 'a leader', 10_000).catch(() => {})
+    return leader
+  }
+
+  /** A further peer joins and becomes a voter. */
+  async grow(): Promise<Peer> {
+    const added = await this.makePeer()
+    await this.operator.insist({ type: 'addMember', member: added.member }, CHANGE_MS)
+    await this.startNew(added)
+    await this.operator.insist({ type: 'promoteMember', id: added.peerId }, CHANGE_MS)
+    return added
+  }
+
+  /** A voter leaves the cluster, and its machine is switched off. */
+  async shrink(peer: Peer): Promise<void> {
+    await this.operator.insist({ type: 'removeMember', id: peer.peerId }, CHANGE_MS)
+    await this.forget(peer)
+  }
+
+  /** A voter is lost with its key and its disk, and a new peer takes its place. */
+  async replace(peer: Peer): Promise<Peer> {
+    await this.forget(peer)
+    const added = await this.makePeer()
+    await this.operator.insist({ type: 'replaceMember', id: peer.peerId, by: added.member }, CHANGE_MS)
+    await this.startNew(added)
+    await this.votes(added)
+    return added
+  }
+
+  /** A voter loses its disk, keeps its key, and takes its own place again. */
+  async wipe(peer: Peer): Promise<void> {
+    await peer.kill()
+    const { directory } = peer
+    rmSync(peer.dataDir, { recursive: true })
+    const others = this.members.filter((each) => each !== peer).map(({ multiaddr }) => multiaddr)
+    await peer.start({ args: ['--join', others.join(','), '--rejoin', directory] })
+    await this.votes(peer)
+  }
+
+  /** Stops every peer and starts it again, one after the other. */
+  async roll(): Promise<void> {
+    for (const peer of [...this.members]) {
+      await peer.stop()
+      await peer.start()
+      await this.healthy(CHANGE_MS)
+    }
+  }
+
+  /** What each peer that ever belonged to the cluster has logged. */
+  logs(): string[] {
+    return this.all.map(({ log }) => readFileSync(log, 'utf8'))
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.operatorOrNone?.[Symbol.asyncDispose]()
+    await Promise.all(this.all.map((peer) => peer.kill()))
+  }
+
+  private async found(): Promise<void> {
+    const { folder, voters } = this.init
+    mkdirSync(folder, { recursive: true })
+    for (let i = 0; i < voters; i++) this.members.push(await this.makePeer())
+    const admin = await generatePrivateKey()
+    const file = join(folder, 'cluster.json')
+    const config = {
+      clusterId: 'chaos',
+      voters: this.members.map(({ member }) => member),
+      admins: [peerIdFromKey(admin)],
+      clients: 'any'
+    } as const
+    writeFileSync(file, formatClusterFile(config))
+    this.operatorOrNone = await Operator.start(admin, () => this.members)
+    await Promise.all(this.members.map((peer) => peer.start({ args: ['--cluster', file] })))
+    await this.healthy()
+  }
+
+  /** Resolves when the peer votes with its present directory. */
+  private async votes(peer: Peer): Promise<void> {
+    const isVoter = async (): Promise<boolean> => {
+      const id = `${peer.peerId}/${peer.directory}`
+      const { members } = await this.operator.roster()
+      return members.some((member) => member.id === id && member.role === 'voter')
+    }
+    await until(
+      () => isVoter().catch(() => false),
+      () => `${peer.name} to vote`,
+      CHANGE_MS
+    )
+  }
+
+  private async makePeer(): Promise<Peer> {
+    const { machines, folder, program } = this.init
+    const name = `peer${this.all.length + 1}`
+    const machine = await machines.add(name)
+    const port = machines.lines === undefined ? await freePort() : PORT
+    const peer = await Peer.make({ name, machine, port, folder: join(folder, name), program })
+    this.all.push(peer)
+    return peer
+  }
+
+  private async startNew(peer: Peer): Promise<void> {
+    await peer.start({ args: ['--join', this.addresses.join(',')], isPatient: true })
+    this.members.push(peer)
+    await peer.listening()
+  }
+
+  private async forget(peer: Peer): Promise<void> {
+    await peer.kill()
+    this.members.splice(this.members.indexOf(peer), 1)
+  }
+}
+
+/** A port of loopback that nobody uses now. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}

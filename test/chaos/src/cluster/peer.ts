@@ -1,0 +1,151 @@
+/** A peer of a run: its key, its data directory, and one process after the other. */
+import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
+import type { Member } from '@quire/protocol'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { Child } from '../machines/child.js'
+import type { Machine } from '../machines/machine.js'
+
+const require = createRequire(import.meta.url)
+const QUIRE = join(dirname(require.resolve('@quire/cli/package.json')), 'bin/quire.js')
+/** Peers keep no log for others, so one that is behind needs a snapshot. */
+const PEER_OPTIONS = ['--retained-log', '0', '--exit-with-stdin', '--json']
+/** A start reads the log and the pages, on a busy machine. */
+const START_MS = 60_000
+
+export interface PeerInit {
+  readonly name: string
+  readonly machine: Machine
+  readonly port: number
+  /** The folder of its files. */
+  readonly folder: string
+  /** The JavaScript file that is run as `quire`. Default: that of this project. */
+  readonly program?: string | undefined
+}
+
+export interface StartOptions {
+  /** More arguments of `quire peer`. */
+  readonly args?: readonly string[]
+  /** Does not wait until the peer listens: a peer that joins waits to be let in. */
+  readonly isPatient?: boolean
+}
+
+export class Peer {
+  readonly name: string
+  readonly machine: Machine
+  /** Standard error of all its processes. */
+  readonly log: string
+  /** Variables of the next process. */
+  env: Record<string, string> = {}
+  private child: Child | undefined
+  private listens: Promise<boolean> = Promise.resolve(false)
+  private isPaused = false
+
+  private constructor(
+    private readonly init: PeerInit,
+    readonly peerId: string
+  ) {
+    this.name = init.name
+    this.machine = init.machine
+    this.log = join(init.folder, 'peer.log')
+  }
+
+  static async make(init: PeerInit): Promise<Peer> {
+    mkdirSync(init.folder, { recursive: true })
+    const key = await generatePrivateKey()
+    await savePrivateKey(join(init.folder, 'key'), key)
+    return new Peer(init, peerIdFromKey(key))
+  }
+
+  /** Has the data directory, and takes what a full disk or a lost one is to hit. */
+  get disk(): string {
+    return join(this.init.folder, 'disk')
+  }
+
+  get dataDir(): string {
+    return join(this.disk, 'data')
+  }
+
+  get listen(): string {
+    return `/ip4/${this.machine.address}/tcp/${this.init.port}`
+  }
+
+  get multiaddr(): string {
+    return `${this.listen}/p2p/${this.peerId}`
+  }
+
+  get member(): Member {
+    return { peerId: this.peerId, addresses: [this.listen] }
+  }
+
+  get isUp(): boolean {
+    return this.child !== undefined && !this.child.hasEnded
+  }
+
+  /** The name of the data directory for `--rejoin`. */
+  get directory(): string {
+    const text = readFileSync(join(this.dataDir, 'identity.json'), 'utf8')
+    const { joined, incarnation } = JSON.parse(text) as { readonly joined: boolean; readonly incarnation: string }
+    return joined ? incarnation : 'founder'
+  }
+
+  /** Resolves when the peer listens. Rejects if it ends before that. */
+  async start({ args = [], isPatient = false }: StartOptions = {}): Promise<void> {
+    if (this.isUp) throw new Error(`${this.name} runs already`)
+    mkdirSync(this.disk, { recursive: true })
+    const own = ['--data-dir', this.dataDir, '--key', join(this.init.folder, 'key'), '--listen', this.listen]
+    const program = [process.execPath, this.init.program ?? QUIRE]
+    let heard = (): void => {}
+    const listens = new Promise<boolean>((resolve) => {
+      heard = () => resolve(true)
+    })
+    const child = new Child({
+      machine: this.machine,
+      command: [...program, 'peer', ...own, ...PEER_OPTIONS, ...args],
+      env: this.env,
+      log: this.log,
+      onLine: () => heard()
+    })
+    this.child = child
+    this.listens = Promise.race([listens, child.ended().then(() => false)])
+    if (!isPatient) await this.listening()
+  }
+
+  /** Resolves when the peer listens. Rejects if it ends before that, or takes too long. */
+  async listening(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`${this.name} does not listen after ${START_MS} ms`)), START_MS)
+    })
+    const listens = await Promise.race([this.listens, late]).finally(() => clearTimeout(timer))
+    if (!listens) throw new Error(`${this.name} ended with ${this.child!.end}: ${lastLine(this.log)}`)
+  }
+
+  /** Ends the process without notice. */
+  async kill(): Promise<void> {
+    await this.child?.finish('SIGKILL')
+    this.isPaused = false
+  }
+
+  /** Ends the process as an operator does. */
+  async stop(): Promise<void> {
+    this.resume()
+    await this.child?.finish('SIGTERM')
+  }
+
+  /** Stops the process in its tracks, until `resume`. */
+  pause(): void {
+    this.isPaused = true
+    this.child?.signal('SIGSTOP')
+  }
+
+  resume(): void {
+    if (this.isPaused) this.child?.signal('SIGCONT')
+    this.isPaused = false
+  }
+}
+
+function lastLine(file: string): string {
+  return readFileSync(file, 'utf8').trim().split('\n').at(-1) ?? ''
+}

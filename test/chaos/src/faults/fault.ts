@@ -1,0 +1,37 @@
+/** Trouble that a run makes. */
+import type { RandomSource } from '@quire/testing'
+import type { Client } from '../client/client.js'
+import type { ChaosCluster } from '../cluster/cluster.js'
+import type { Lines, Machine } from '../machines/machine.js'
+
+/** The groups that a user chooses from. */
+export const FAULT_KINDS = ['kill', 'stop', 'members', 'partition'] as const
+export type FaultKind = (typeof FAULT_KINDS)[number]
+
+/** What faults happen to. */
+export interface World {
+  readonly cluster: ChaosCluster
+  readonly clients: readonly Client[]
+  readonly lines: Lines | undefined
+  readonly random: RandomSource
+  /** Resolves after the time, or when the run is given up. */
+  readonly pause: (ms: number) => Promise<void>
+}
+
+export interface Fault {
+  readonly kind: FaultKind
+  readonly name: string
+  /** Faults of one lane come one after the other. Those of the other lane may come at the same time. */
+  readonly lane: 'processes' | 'lines'
+  /** How many a run makes in a minute. */
+  readonly perMinute: number
+  /**
+   * Makes the trouble and ends it. `begins` names it when it is certain what it hits; a fault that finds nothing to hit
+   * does not call it.
+   */
+  make(world: World, begins: (what: string) => void): Promise<void>
+}
+
+export function machinesOf({ cluster, clients }: World): Machine[] {
+  return [...cluster.members, ...clients].map(({ machine }) => machine)
+}

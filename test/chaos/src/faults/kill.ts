@@ -1,0 +1,40 @@
+import type { Fault, World } from './fault.js'
+
+/** How long a killed peer is away. */
+const MAX_AWAY_MS = 4_000
+
+async function away({ random, pause }: World): Promise<void> {
+  await pause(random.between(0, MAX_AWAY_MS))
+}
+
+export const killLeader: Fault = {
+  kind: 'kill',
+  name: 'leader killed',
+  lane: 'processes',
+  perMinute: 1.25,
+  async make(world, begins) {
+    const leader = await world.cluster.leader()
+    if (leader === undefined) return
+    begins(leader.name)
+    await leader.kill()
+    await away(world)
+    await leader.start()
+  }
+}
+
+export const killPeers: Fault = {
+  kind: 'kill',
+  name: 'peers killed',
+  lane: 'processes',
+  perMinute: 0.4,
+  async make(world, begins) {
+    const { cluster, random } = world
+    const count = random.int(1, cluster.members.length)
+    const from = random.int(0, cluster.members.length - 1)
+    const peers = Array.from({ length: count }, (_, i) => cluster.members[(from + i) % cluster.members.length]!)
+    begins(peers.map(({ name }) => name).join(', '))
+    await Promise.all(peers.map((peer) => peer.kill()))
+    await away(world)
+    await Promise.all(peers.map((peer) => peer.start()))
+  }
+}

@@ -1,0 +1,118 @@
+import type { Machine } from '../machines/machine.js'
+import { machinesOf, type Fault, type World } from './fault.js'
+
+const MIN_MS = 2_000
+const MAX_MS = 15_000
+
+/** Cuts the lines, waits, and mends them. */
+async function cutFor(world: World, pairs: readonly (readonly [from: Machine, to: Machine])[]): Promise<void> {
+  const { lines, random, pause } = world
+  for (const [from, to] of pairs) if (from !== to) await lines!.cut(from, to)
+  await pause(random.between(MIN_MS, MAX_MS))
+  await lines!.mend()
+}
+
+function bothWays(some: readonly Machine[], others: readonly Machine[]): (readonly [Machine, Machine])[] {
+  return some.flatMap((one) =>
+    others.flatMap(
+      (other) =>
+        [
+          [one, other],
+          [other, one]
+        ] as const
+    )
+  )
+}
+
+const rest = { kind: 'partition', lane: 'lines', perMinute: 0.25 } as const
+
+export const isolatePeer: Fault = {
+  ...rest,
+  name: 'peer isolated',
+  async make(world, begins) {
+    const { cluster, random } = world
+    const peer = (random.is(0.5) ? await cluster.leader() : undefined) ?? random.pick(cluster.members)
+    begins(peer.name)
+    const others = machinesOf(world).filter((machine) => machine !== peer.machine)
+    await cutFor(world, bothWays([peer.machine], others))
+  }
+}
+
+/** What one peer sends, or what is sent to it, is lost. */
+export const oneWay: Fault = {
+  ...rest,
+  name: 'one way cut',
+  async make(world, begins) {
+    const { cluster, random } = world
+    const peer = (random.is(0.5) ? await cluster.leader() : undefined) ?? random.pick(cluster.members)
+    const isDeaf = random.is(0.5)
+    begins(`${isDeaf ? 'to' : 'from'} ${peer.name}`)
+    const others = machinesOf(world).filter((machine) => machine !== peer.machine)
+    await cutFor(
+      world,
+      others.map((other): [Machine, Machine] => (isDeaf ? [other, peer.machine] : [peer.machine, other]))
+    )
+  }
+}
+
+export const leaderFromClients: Fault = {
+  ...rest,
+  name: 'clients cut from the leader',
+  async make(world, begins) {
+    const { cluster, clients, random } = world
+    const leader = await cluster.leader()
+    if (leader === undefined) return
+    const some = clients.filter(() => random.is(0.7))
+    begins(`${leader.name} from ${some.length} clients`)
+    await cutFor(
+      world,
+      bothWays(
+        [leader.machine],
+        some.map(({ machine }) => machine)
+      )
+    )
+  }
+}
+
+/** Each peer reaches a majority, and no two peers the same one. */
+export const ring: Fault = {
+  ...rest,
+  name: 'majority ring',
+  async make(world, begins) {
+    const peers = world.cluster.members.map(({ machine }) => machine)
+    if (peers.length < 4) return splitPeers(world, begins)
+    begins(`${peers.length} peers`)
+    const reach = Math.floor(peers.length / 2 / 2) + 1
+    const pairs = peers.flatMap((from, i) =>
+      peers.flatMap((to, j) => {
+        const distance = Math.min(Math.abs(i - j), peers.length - Math.abs(i - j))
+        return distance > reach ? [[from, to] as const] : []
+      })
+    )
+    await cutFor(world, pairs)
+  }
+}
+
+/** Three peers have no ring: two of them do not reach each other. */
+async function splitPeers(world: World, begins: (what: string) => void): Promise<void> {
+  const [one, other] = world.cluster.members
+  if (one === undefined || other === undefined) return
+  begins(`${one.name} from ${other.name}`)
+  await cutFor(world, bothWays([one.machine], [other.machine]))
+}
+
+const THIN_BITS = [1_000_000, 4_000_000, 16_000_000]
+
+export const thinLine: Fault = {
+  ...rest,
+  name: 'line thin',
+  async make(world, begins) {
+    const { lines, random, pause } = world
+    const machine = random.pick(machinesOf(world))
+    const bits = random.pick(THIN_BITS)
+    begins(`${machine.name}: ${bits / 1e6} Mbit/s`)
+    await lines!.thin(machine, bits)
+    await pause(random.between(MIN_MS, MAX_MS))
+    await lines!.mend()
+  }
+}

@@ -1,0 +1,33 @@
+import type { Fault } from './fault.js'
+
+/** Long enough for elections, and for leases to run out. */
+const MAX_STOP_MS = 15_000
+
+export const stopPeer: Fault = {
+  kind: 'stop',
+  name: 'peer stopped',
+  lane: 'processes',
+  perMinute: 0.4,
+  async make({ cluster, random, pause }, begins) {
+    const leader = random.is(0.5) ? await cluster.leader() : undefined
+    const peer = leader ?? random.pick(cluster.members)
+    begins(peer.name)
+    peer.pause()
+    await pause(random.exponential(MAX_STOP_MS / 3))
+    peer.resume()
+  }
+}
+
+export const stopClient: Fault = {
+  kind: 'stop',
+  name: 'client stopped',
+  lane: 'processes',
+  perMinute: 0.3,
+  async make({ clients, random, pause }, begins) {
+    const client = random.pick(clients)
+    begins(client.name)
+    client.pause()
+    await pause(random.between(1_000, MAX_STOP_MS))
+    client.resume()
+  }
+}

@@ -1,0 +1,53 @@
+/** The options of `pnpm chaos`. */
+import { parseArgs } from 'node:util'
+import { FAULT_KINDS, type FaultKind } from './faults/fault.js'
+
+export const USAGE = `usage: pnpm chaos [--minutes M] [--seed S] [--faults KIND,…] [--clients N] [--report FOLDER]
+
+  --minutes M      how long faults are made, about; default 3
+  --seed S         decides which faults come, in which order; default: the time
+  --faults KINDS   ${FAULT_KINDS.join(', ')}; default: all that this machine can make
+  --clients N      clients, each on a machine of its own; default 3
+  --report FOLDER  folder for the report, the histories and the logs; it must not exist; default: a temporary one,
+                   which is removed after a run without problems`
+
+export interface Options {
+  readonly minutes: number
+  readonly seed: number
+  readonly faults: readonly FaultKind[] | undefined
+  readonly clients: number
+  readonly report: string | undefined
+}
+
+export class UsageError extends Error {
+  override readonly name = 'UsageError'
+}
+
+export function readOptions(args: string[]): Options {
+  const { values } = parseArgs({
+    args,
+    options: {
+      minutes: { type: 'string', default: '3' },
+      seed: { type: 'string' },
+      faults: { type: 'string' },
+      clients: { type: 'string', default: '3' },
+      report: { type: 'string' }
+    }
+  })
+  const minutes = Number(values.minutes)
+  const seed = values.seed === undefined ? Date.now() % 2 ** 31 : Number(values.seed)
+  const clients = Number(values.clients)
+  if (!(minutes > 0 && minutes <= 24 * 60)) throw new UsageError(`--minutes: ${values.minutes} is no time`)
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError(`--seed: ${values.seed} is no whole number`)
+  if (!(Number.isInteger(clients) && clients >= 1 && clients <= 16))
+    throw new UsageError(`--clients: ${values.clients} is no number from 1 to 16`)
+  return { minutes, seed, faults: kindsOf(values.faults), clients, report: values.report }
+}
+
+function kindsOf(text: string | undefined): readonly FaultKind[] | undefined {
+  return text?.split(',').map((name) => {
+    const kind = FAULT_KINDS.find((each) => each === name)
+    if (kind === undefined) throw new UsageError(`--faults: ${name} is none of ${FAULT_KINDS.join(', ')}`)
+    return kind
+  })
+}

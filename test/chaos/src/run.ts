@@ -1,0 +1,201 @@
+/** One run: a cluster, clients with their workloads, faults, and the verdict. */
+import { createRandomSource } from '@quire/testing'
+import { mkdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as pause } from 'node:timers/promises'
+import { Client } from './client/client.js'
+import type { Report } from './client/messages.js'
+import { ChaosCluster } from './cluster/cluster.js'
+import type { Fault, World } from './faults/fault.js'
+import type { Machines } from './machines/machine.js'
+import { makeTrouble } from './nemesis.js'
+import { schedule } from './schedule.js'
+import { Timeline } from './timeline.js'
+import { verdictOf, type Verdict } from './verdict.js'
+import { WORKLOADS } from './workloads/index.js'
+
+export interface RunInit {
+  readonly machines: Machines
+  readonly folder: string
+  readonly seed: number
+  readonly minutes: number
+  readonly clients: number
+  readonly faults: readonly Fault[]
+  readonly program?: string | undefined
+  readonly log: (line: string) => void
+}
+
+export interface Outcome extends Verdict {
+  readonly timeline: Timeline
+  readonly rejected: Readonly<Record<string, number>>
+  /** Operations by workload. */
+  readonly done: Readonly<Record<string, number>>
+  /** Snapshots that peers have installed. */
+  readonly snapshots: number
+}
+
+const VOTERS = 3
+const SESSION_TTL_MS = 10_000
+const FAULT_TIMEOUT_MS = 30_000
+/** How soon each program must go on when all faults are over. */
+const PROGRESS_MS = 30_000
+/** The last step of a program, and what it makes durable. */
+const STOP_MS = 4 * FAULT_TIMEOUT_MS + 30_000
+const LEADER_POLL_MS = 1_000
+/** What a peer logs that has received a snapshot. */
+const INSTALLED = 'a snapshot from the leader has become the state'
+
+export async function run(init: RunInit): Promise<Outcome> {
+  const chaos = new Run(init)
+  return chaos.run()
+}
+
+/** Carries one run out. */
+class Run {
+  private readonly timeline = new Timeline()
+  private readonly wrong: string[] = []
+  private readonly rejected: Record<string, number> = {}
+  private readonly sizes = new Map<string, number>()
+  /** When each program of each client has last carried out an operation, by `client workload`. */
+  private readonly workedAt = new Map<string, number>()
+  private readonly done: Record<string, number> = {}
+  private readonly clients: Client[] = []
+
+  constructor(private readonly init: RunInit) {}
+
+  async run(): Promise<Outcome> {
+    const { machines, folder, program, log } = this.init
+    mkdirSync(folder, { recursive: true })
+    log('starting the cluster')
+    await using cluster = await ChaosCluster.start({ machines, folder: join(folder, 'peers'), voters: VOTERS, program })
+    const watching = this.watchLeaders(cluster)
+    try {
+      await this.startClients(cluster)
+      await this.progress()
+      await this.makeTrouble(cluster)
+    } catch (error) {
+      this.wrong.push((error as Error).message)
+    }
+    await cluster.revive().catch((error: unknown) => this.wrong.push((error as Error).message))
+    const { facts, ends } = await this.finish()
+    watching.abort()
+    const history = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8')).join('')
+    const { timeline, wrong, rejected, sizes, done } = this
+    log('judging the history')
+    const verdict = verdictOf({ history, sizes, facts, ends, wrong, rejected })
+    return { ...verdict, timeline, rejected, done, snapshots: this.snapshotsOf(cluster) }
+  }
+
+  private historyOf(index: number): string {
+    return join(this.init.folder, `history-${index}.ndjson`)
+  }
+
+  private async startClients(cluster: ChaosCluster): Promise<void> {
+    const { machines, folder, clients, seed } = this.init
+    const workloads = WORKLOADS.map(({ name }) => name)
+    for (let index = 1; index <= clients; index++) {
+      const machine = await machines.add(`client${index}`)
+      const ask = {
+        peers: cluster.addresses,
+        index,
+        clients,
+        seed,
+        workloads,
+        sessionTtlMs: SESSION_TTL_MS,
+        faultTimeoutMs: FAULT_TIMEOUT_MS,
+        history: this.historyOf(index)
+      }
+      const onReport = (report: Report): void => this.reported(machine.name, report)
+      this.clients.push(new Client({ machine, ask, log: join(folder, `${machine.name}.log`), onReport }))
+    }
+  }
+
+  private reported(client: string, report: Report): void {
+    switch (report.type) {
+      case 'progress':
+        for (const [workload, { latencies }] of Object.entries(report.workloads)) {
+          this.timeline.worked(workload, latencies)
+          if (latencies.length > 0) this.workedAt.set(`${client} ${workload}`, this.timeline.nowMs)
+          this.done[workload] = (this.done[workload] ?? 0) + latencies.length
+        }
+        break
+      case 'recorded':
+        this.sizes.set(report.file, report.size)
+        break
+      case 'rejected':
+        this.rejected[report.error] = (this.rejected[report.error] ?? 0) + 1
+        break
+      case 'wrong':
+        this.init.log(`WRONG: ${client}, ${report.workload}: ${report.message}`)
+        this.wrong.push(`${client}, ${report.workload}: ${report.message}`)
+        break
+      case 'stopped':
+      case 'ended':
+        // The order that asked for it has the answer.
+        break
+    }
+  }
+
+  private async makeTrouble(cluster: ChaosCluster): Promise<void> {
+    const { machines, faults, minutes, seed, log } = this.init
+    const random = createRandomSource(seed)
+    const rounds = schedule(faults, minutes, random.fork('schedule'))
+    const world: World = {
+      cluster,
+      clients: this.clients,
+      lines: machines.lines,
+      random: random.fork('faults'),
+      pause: (ms) => pause(ms)
+    }
+    const { timeline } = this
+    await makeTrouble(rounds, { world, timeline, random, progress: () => this.progress(), log })
+  }
+
+  /** Resolves when each program of each client has carried out an operation from now on. */
+  private async progress(): Promise<void> {
+    const since = this.timeline.nowMs
+    const late = (): string[] =>
+      this.clients
+        .flatMap(({ name }) => WORKLOADS.map((workload) => `${name} ${workload.name}`))
+        .filter((key) => (this.workedAt.get(key) ?? -1) <= since)
+    while (late().length > 0) {
+      const dead = this.clients.find(({ isUp }) => !isUp)
+      if (dead !== undefined) throw new Error(`${dead.name} has ended: ${dead.end}`)
+      if (this.timeline.nowMs > since + PROGRESS_MS)
+        throw new Error(`no progress ${PROGRESS_MS / 1_000} s after the faults: ${late().join(', ')}`)
+      await pause(100)
+    }
+  }
+
+  private async finish(): Promise<{
+    facts: Readonly<Record<string, unknown>>[]
+    ends: Readonly<Record<string, unknown>>
+  }> {
+    const failed = (error: unknown): Record<string, unknown> => {
+      this.wrong.push((error as Error).message)
+      return {}
+    }
+    for (const client of this.clients) client.resume()
+    const facts = await Promise.all(this.clients.map((client) => client.stop(STOP_MS).catch(failed)))
+    const ends = (await this.clients[0]?.readEnd(STOP_MS).catch(failed)) ?? {}
+    await Promise.all(this.clients.map((client) => client.leave(STOP_MS)))
+    return { facts, ends }
+  }
+
+  private watchLeaders(cluster: ChaosCluster): AbortController {
+    const watching = new AbortController()
+    const watch = async (): Promise<void> => {
+      while (!watching.signal.aborted) {
+        const leader = await cluster.operator.leader()
+        if (!watching.signal.aborted) this.timeline.leads(leader?.name)
+        await pause(LEADER_POLL_MS)
+      }
+    }
+    watch().catch((error: unknown) => this.wrong.push(`watching the leader: ${(error as Error).message}`))
+    return watching
+  }
+
+  private snapshotsOf(cluster: ChaosCluster): number {
+    return cluster.logs().reduce((sum, log) => sum + log.split(INSTALLED).length - 1, 0)
+  }
+}

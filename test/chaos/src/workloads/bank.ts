@@ -1,0 +1,78 @@
+/** Clients move money between accounts under pins. The accounts are one page, so no state of it may lack money. */
+import { Shared, WrongError, wordsOf, type Program, type Workload, type WorkloadContext } from './workload.js'
+
+const ACCOUNTS = 16
+const BALANCE = 1_000
+const TOTAL = ACCOUNTS * BALANCE
+/** A word in front says whether the accounts have been filled. */
+const HEAD = 8
+const LENGTH = HEAD + 8 * ACCOUNTS
+const SIZE = 4096
+
+export const bank: Workload<null, number> = {
+  name: 'bank',
+  pauseMs: 15,
+  program: (context) => new Bank(context),
+  end: async (context) => {
+    const mapping = await new Shared(context, '/bank', SIZE, true).mapping()
+    return totalOf(await mapping.read(0, LENGTH))
+  },
+  judge: (_facts, total) => (total === TOTAL ? [] : [`the accounts hold ${total} instead of ${TOTAL}`])
+}
+
+function totalOf(bytes: Uint8Array): number {
+  const words = wordsOf(bytes)
+  let total = 0
+  for (let i = 0; i < ACCOUNTS; i++) total += words.getInt32(HEAD + 8 * i, true)
+  return total
+}
+
+class Bank implements Program<null> {
+  private readonly shared: Shared
+
+  constructor(private readonly context: WorkloadContext) {
+    this.shared = new Shared(context, '/bank', SIZE, true)
+  }
+
+  async step(): Promise<void> {
+    const { random } = this.context
+    const mapping = await this.shared.mapping()
+    if (random.is(0.2)) return mapping.msync()
+    if (random.is(0.3)) {
+      const bytes = await mapping.read(0, LENGTH)
+      if (wordsOf(bytes).getUint32(0, true) === 1) check(bytes)
+      return
+    }
+    using pinned = await mapping.pin(0, LENGTH, 'write')
+    const words = wordsOf(pinned.bytes)
+    if (words.getUint32(0, true) === 0) {
+      words.setUint32(0, 1, true)
+      for (let i = 0; i < ACCOUNTS; i++) words.setInt32(HEAD + 8 * i, BALANCE, true)
+    }
+    check(pinned.bytes)
+    const [from, to] = [random.int(0, ACCOUNTS - 1), random.int(0, ACCOUNTS - 1)]
+    const amount = random.int(1, 100)
+    for (const [account, change] of [
+      [from, -amount],
+      [to, amount]
+    ] as const) {
+      const at = HEAD + 8 * account
+      words.setInt32(at, words.getInt32(at, true) + change, true)
+    }
+  }
+
+  forget(error: Error): void {
+    this.shared.forget(error)
+  }
+
+  async facts(): Promise<null> {
+    // At least one transfer of each client has filled the accounts.
+    await (await this.shared.mapping()).msync()
+    return null
+  }
+}
+
+function check(bytes: Uint8Array): void {
+  const total = totalOf(bytes)
+  if (total !== TOTAL) throw new WrongError(`the accounts hold ${total} instead of ${TOTAL}`)
+}

@@ -1,0 +1,82 @@
+/** What clients do during a run. */
+import type { DsmClient, DsmFile, Mapping } from '@quire/dsm-client'
+import type { RandomSource } from '@quire/testing'
+
+export interface WorkloadContext {
+  readonly client: DsmClient
+  /** 1, 2, …: the client that runs this program. */
+  readonly index: number
+  /** How many clients run the workload. */
+  readonly clients: number
+  readonly random: RandomSource
+  /** Names a file whose operations the checker judges, and the size that it was created with. */
+  readonly record: (file: DsmFile, size: number) => void
+}
+
+/** One client's program, which is carried out step by step. */
+export interface Program<Facts = unknown> {
+  /**
+   * Carries out one operation. A rejection is no failure as such: `forget` follows, and the next step. Throws
+   * {@link WrongError} for what must not be.
+   */
+  step(): Promise<void>
+  /** The step before was rejected. Its files may be dead. */
+  forget(error: Error): void
+  /** Makes durable what the facts say. Called at the end, when all faults are over. */
+  facts(): Promise<Facts>
+}
+
+export interface Workload<Facts = unknown, End = unknown> {
+  readonly name: string
+  /** The pause after each operation, on average, in milliseconds. */
+  readonly pauseMs: number
+  program(context: WorkloadContext): Program<Facts>
+  /** Reads what is left when all programs have ended. One client does this. */
+  end(context: WorkloadContext): Promise<End>
+  /** What is wrong with the end, in one line each. It is pure. */
+  judge(facts: readonly Facts[], end: End): string[]
+}
+
+/** The program has seen what the guarantees exclude. */
+export class WrongError extends Error {
+  override readonly name = 'WrongError'
+}
+
+/** A shared file and its mapping, which are opened anew when they are needed and were lost. */
+export class Shared {
+  private opened: { readonly file: DsmFile; readonly mapping: Mapping } | undefined
+
+  constructor(
+    private readonly context: Pick<WorkloadContext, 'client' | 'record'>,
+    private readonly path: string,
+    private readonly size: number,
+    private readonly isRecorded = false
+  ) {}
+
+  async file(): Promise<DsmFile> {
+    return (await this.open()).file
+  }
+
+  async mapping(): Promise<Mapping> {
+    return (await this.open()).mapping
+  }
+
+  /** A call was rejected with this error. The file is dead if its session is. */
+  forget(error: Error): void {
+    if (error.name === 'SessionExpiredError' || error.name === 'ClosedError') this.opened = undefined
+  }
+
+  private async open(): Promise<{ readonly file: DsmFile; readonly mapping: Mapping }> {
+    if (this.opened !== undefined) return this.opened
+    const { client, record } = this.context
+    const file = await client.open(this.path, { create: true, size: this.size })
+    if (this.isRecorded) record(file, this.size)
+    const mapping = await file.mmap({ length: this.size })
+    this.opened = { file, mapping }
+    return this.opened
+  }
+}
+
+export function wordsOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
