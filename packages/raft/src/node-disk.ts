@@ -10,8 +10,9 @@ import { promisify } from 'node:util'
 import { NoDescriptorsError, NoSpaceError } from '@quire/protocol'
 import type { Disk, DiskFile, ReadFile } from './log/disk.js'
 import { irregular, refuseIrregular } from './regular-file.js'
+import { syncFolder } from './sync-folder.js'
 
-export { irregular, refuseIrregular }
+export { irregular, refuseIrregular, syncFolder }
 
 // One system call makes an append durable. The file is allocated and filled with zeros, so O_DSYNC has no metadata to
 // write. A write followed by fdatasync would be slower: two trips to the thread pool instead of one.

@@ -14,6 +14,9 @@ import { folder, path, open, makeStore, useFolder } from './support/lmdb-store.j
 
 /** Offset in a meta page of the number of the last page. */
 const LAST_PAGE_AT = 144
+const ROOTS_AT = [88, 136]
+const NO_PAGE = 0xffff_ffff_ffff_ffffn
+const TRANSACTION_AT = 152
 const isLittle = endianness() === 'LE'
 
 useFolder()
@@ -67,6 +70,26 @@ describe('createLmdbBackend on a sound file', () => {
       expect(store.durableIndex).toBe(0)
       await store.close()
       await rm(path)
+    }
+  })
+
+  it('createLmdbBackend opens a file of which a power loss before the first flush left one meta page', async () => {
+    await makeStore()
+    const file = await readFile(path)
+    // As LMDB writes them when it makes a file: no transaction, no trees, no further page.
+    const metas = [0, 1].map((number) => {
+      const meta = file.subarray(number * PAGE, (number + 1) * PAGE)
+      const view = new DataView(meta.buffer, meta.byteOffset)
+      for (const at of ROOTS_AT) view.setBigUint64(at, NO_PAGE, isLittle)
+      view.setBigUint64(LAST_PAGE_AT, 1n, isLittle)
+      view.setBigUint64(TRANSACTION_AT, 0n, isLittle)
+      return meta
+    })
+    for (const left of [[0], [1], [0, 1]]) {
+      await writeFile(path, Buffer.concat(metas.map((meta, number) => (left.includes(number) ? meta : zeros(PAGE)))))
+      const store = createPageStore({ backend: open() })
+      expect(store.durableIndex).toBe(0)
+      await store.close()
     }
   })
 })

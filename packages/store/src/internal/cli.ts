@@ -17,6 +17,7 @@ export {
   type Descriptors
 } from '../peer/descriptors.js'
 export { DataDirectoryError, inspectDataDirectory, type DataDirectoryOwner } from '../peer/directory-identity.js'
-export { createFile, folderProblem, makeFolder, replaceFile, syncFolder, temporaryBeside } from '../peer/durable.js'
+export { createFile, folderProblem, makeFolder, replaceFile, temporaryBeside } from '../peer/durable.js'
+export { syncFolder } from '@quire/raft/node-disk'
 export { foundingDigest } from '../peer/founding.js'
 export { checkListen } from '../peer/listen.js'

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs'
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { ClosedError, NoSpaceError } from '@quire/protocol'
+import { syncFolder } from '@quire/raft/node-disk'
 import { open, type Database, type RootDatabase, type Transaction } from 'lmdb'
 import {
   BACKEND_TABLES,
@@ -97,6 +98,9 @@ class LmdbBackend implements Backend {
     try {
       this.root = openFile(name)
       this.tables = new Map(BACKEND_TABLES.map((of) => [of, this.root.openDB<Uint8Array, Uint8Array>(of, BINARY)]))
+      // LMDB flushes its file, and not its folder. Without this, a power failure could take the name of a new file
+      // away, and with it all commits.
+      syncFolder(dirname(name))
       this.checkSize()
     } catch (error) {
       throw lmdbError(error, name)

@@ -46,15 +46,13 @@ interface Meta {
 /**
  * Returns why LMDB must not open the file, or undefined if it may. LMDB makes a file that is missing or empty.
  *
- * Empties a file of zeros that LMDB has never flushed.
+ * Empties a file that LMDB has never flushed.
  */
 export function inspectLmdbFile(path: string, maxPages = MAX_PAGES): string | undefined {
   const file = IS_64_BIT ? openIfThere(path) : undefined
   if (file === undefined) return undefined
   try {
     const { size } = fstatSync(file)
-    // LMDB writes its first pages when it makes the file, and flushes them with its first transaction. A power loss
-    // in between leaves zeros.
     if (size === 0 || isUnwritten(file, size)) {
       truncateSync(path, 0)
       return undefined
@@ -79,9 +77,19 @@ function openIfThere(path: string): number | undefined {
   }
 }
 
+/**
+ * LMDB writes its meta pages when it makes the file, and flushes them with its first transaction. A power loss in
+ * between leaves zeros, or one of them.
+ */
 function isUnwritten(file: number, size: number): boolean {
   if (size > METAS * 65_536) return false
-  return read(file, 0, size).every((byte) => byte === 0)
+  const isZero = (from: number, to: number): boolean => read(file, from, to - from).every((byte) => byte === 0)
+  if (isZero(0, size)) return true
+  const half = size / METAS
+  const left = isZero(half, size) ? 0 : isZero(0, half) ? 1 : undefined
+  if (left === undefined) return false
+  const meta = readMeta(file, left, left * half)
+  return typeof meta !== 'string' && meta.pageBytes === half && meta.transaction === 0n
 }
 
 function newestMeta(file: number): Meta | string {

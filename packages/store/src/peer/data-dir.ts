@@ -15,7 +15,7 @@
 import { existsSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CorruptionError, decode } from '@quire/protocol'
-import { refuseIrregular } from '@quire/raft/node-disk'
+import { refuseIrregular, syncFolder } from '@quire/raft/node-disk'
 import { randomBytes } from 'node:crypto'
 import { fromString } from 'uint8arrays/from-string'
 import { toString } from 'uint8arrays/to-string'
@@ -38,7 +38,7 @@ import {
   statOf,
   type Identity
 } from './directory-identity.js'
-import { folderProblem, makeFolder, removeEmptyFolders, replaceFile, syncFolder } from './durable.js'
+import { folderProblem, makeFolder, removeEmptyFolders, replaceFile } from './durable.js'
 import { lockFolder, type FolderLock } from './folder-lock.js'
 import { foundingDigest } from './founding.js'
 import type { IdentityStorage } from './identity.js'

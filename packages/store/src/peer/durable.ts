@@ -16,16 +16,7 @@ import {
   writeSync
 } from 'node:fs'
 import { dirname, join } from 'node:path'
-
-/** Flushes the entries of a folder. Only then is a file that was created or renamed in it certain to survive. */
-export function syncFolder(path: string): void {
-  const fd = openSync(path, 'r')
-  try {
-    fsyncSync(fd)
-  } finally {
-    closeSync(fd)
-  }
-}
+import { syncFolder } from '@quire/raft/node-disk'
 
 /**
  * Makes a folder and its missing parents, and flushes each into its parent. Returns the folders that it made, the
