@@ -39,7 +39,7 @@ describe('createLmdbBackend on a sound file', () => {
       expect(inspectLmdbFile(path, Infinity)).toBeUndefined()
     }
     expect(createPageStore({ backend: open() }).durableIndex).toBeGreaterThan(0)
-  })
+  }, 60_000)
 
   it('createLmdbBackend opens a file that is longer than its meta page says, or lacks last pages that LMDB never wrote', async () => {
     await makeStore()
