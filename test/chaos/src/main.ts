@@ -22,7 +22,7 @@ async function main(): Promise<number> {
   }
   const why = whyNoNamespaces()
   if (why === undefined && !isInHub()) return runInHub()
-  const faults = chosen(options, why)
+  const faults = chosen(options)
   if (faults.length === 0) return 2
   const folder = options.report ?? mkdtempSync(join(tmpdir(), 'quire-chaos-'))
   if (options.report !== undefined) mkdirSync(folder)
@@ -39,11 +39,13 @@ async function main(): Promise<number> {
 }
 
 /** The faults of the chosen kinds that this machine can make. Says which it cannot. */
-function chosen({ faults: kinds }: Options, whyNoLines: string | undefined): Fault[] {
+function chosen({ faults: kinds }: Options): Fault[] {
   const wanted = FAULTS.filter(({ kind }) => kinds === undefined || kinds.includes(kind))
-  if (whyNoLines === undefined) return wanted
-  const left = wanted.filter(({ lane }) => lane !== 'lines')
-  if (left.length < wanted.length) console.log(`no partitions and no thin lines: ${whyNoLines}`)
+  const left = wanted.filter(({ whyNot }) => whyNot?.() === undefined)
+  for (const { name, whyNot } of wanted) {
+    const why = whyNot?.()
+    if (why !== undefined) console.log(`not made: ${name}: ${why}`)
+  }
   if (left.length === 0) console.error('no fault is left to make')
   return left
 }

@@ -6,6 +6,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from './client/client.js'
 import type { Report } from './client/messages.js'
 import { ChaosCluster } from './cluster/cluster.js'
+import type { Peer } from './cluster/peer.js'
 import type { Fault, World } from './faults/fault.js'
 import type { Machines } from './machines/machine.js'
 import { makeTrouble } from './nemesis.js'
@@ -64,10 +65,14 @@ class Run {
   constructor(private readonly init: RunInit) {}
 
   async run(): Promise<Outcome> {
-    const { machines, folder, program, log } = this.init
+    const { machines, folder, program, faults, log } = this.init
     mkdirSync(folder, { recursive: true })
     log('starting the cluster')
-    await using cluster = await ChaosCluster.start({ machines, folder: join(folder, 'peers'), voters: VOTERS, program })
+    const prepare = async (peer: Peer): Promise<void> => {
+      for (const fault of faults) await fault.prepare?.(peer)
+    }
+    const peers = { machines, folder: join(folder, 'peers'), voters: VOTERS, program, prepare }
+    await using cluster = await ChaosCluster.start(peers)
     const watching = this.watchLeaders(cluster)
     try {
       await this.startClients(cluster)

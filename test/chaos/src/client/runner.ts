@@ -49,8 +49,9 @@ export class Runner {
       const begin = performance.now()
       this.stepMs = 0
       try {
-        await program.step()
-        this.latencies.push(performance.now() - begin)
+        const done = (await program.step()) ?? 1
+        const latency = performance.now() - begin
+        for (let i = 0; i < done; i++) this.latencies.push(latency)
       } catch (error) {
         if (error instanceof WrongError) wrong(error.message)
         else rejected(error as Error)

@@ -15,6 +15,8 @@ export interface ClusterInit {
   readonly folder: string
   readonly voters: number
   readonly program?: string | undefined
+  /** Prepares each peer before its first start. */
+  readonly prepare: (peer: Peer) => Promise<void>
 }
 
 /** A voter that has lost its disk needs a snapshot, which takes its time beside the workloads. */
@@ -164,6 +166,7 @@ export class ChaosCluster implements AsyncDisposable {
     const port = machines.lines === undefined ? await freePort() : PORT
     const peer = await Peer.make({ name, machine, port, folder: join(folder, name), program })
     this.all.push(peer)
+    await this.init.prepare(peer)
     return peer
   }
 

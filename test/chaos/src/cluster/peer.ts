@@ -31,13 +31,20 @@ export interface StartOptions {
   readonly isPatient?: boolean
 }
 
+/** What a run puts between a peer and the system, in its next process. */
+export interface Interposed {
+  /** A library to be preloaded. */
+  readonly library: string
+  readonly variables: Readonly<Record<string, string>>
+}
+
 export class Peer {
   readonly name: string
   readonly machine: Machine
   /** Standard error of all its processes. */
   readonly log: string
-  /** Variables of the next process. */
-  env: Record<string, string> = {}
+  /** By name. They count from the next start on. */
+  readonly interposed = new Map<string, Interposed>()
   private child: Child | undefined
   private listens: Promise<boolean> = Promise.resolve(false)
   private isPaused = false
@@ -58,7 +65,12 @@ export class Peer {
     return new Peer(init, peerIdFromKey(key))
   }
 
-  /** Has the data directory, and takes what a full disk or a lost one is to hit. */
+  /** The folder for what a run has to remember about this peer. */
+  get folder(): string {
+    return this.init.folder
+  }
+
+  /** Has the data directory. It may be a file system of its own. */
   get disk(): string {
     return join(this.init.folder, 'disk')
   }
@@ -103,7 +115,7 @@ export class Peer {
     const child = new Child({
       machine: this.machine,
       command: [...program, 'peer', ...own, ...PEER_OPTIONS, ...args],
-      env: this.env,
+      env: this.environment,
       log: this.log,
       onLine: () => heard()
     })
@@ -120,6 +132,13 @@ export class Peer {
     })
     const listens = await Promise.race([this.listens, late]).finally(() => clearTimeout(timer))
     if (!listens) throw new Error(`${this.name} ended with ${this.child!.end}: ${lastLine(this.log)}`)
+  }
+
+  private get environment(): Record<string, string> {
+    const all = [...this.interposed.values()]
+    if (all.length === 0) return {}
+    const preload = all.map(({ library }) => library).join(':')
+    return Object.assign({ LD_PRELOAD: preload }, ...all.map(({ variables }) => variables)) as Record<string, string>
   }
 
   /** Ends the process without notice. */

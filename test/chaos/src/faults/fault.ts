@@ -2,10 +2,11 @@
 import type { RandomSource } from '@quire/testing'
 import type { Client } from '../client/client.js'
 import type { ChaosCluster } from '../cluster/cluster.js'
+import type { Peer } from '../cluster/peer.js'
 import type { Lines, Machine } from '../machines/machine.js'
 
 /** The groups that a user chooses from. */
-export const FAULT_KINDS = ['kill', 'stop', 'members', 'partition'] as const
+export const FAULT_KINDS = ['kill', 'stop', 'partition', 'members', 'disk', 'clock'] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 /** What faults happen to. */
@@ -23,6 +24,10 @@ export interface Fault {
   readonly name: string
   /** Faults of one lane come one after the other. Those of the other lane may come at the same time. */
   readonly lane: 'processes' | 'lines'
+  /** Why no run on this machine can make it; undefined if one can. */
+  readonly whyNot?: () => string | undefined
+  /** Prepares a peer before its first start. */
+  readonly prepare?: (peer: Peer) => Promise<void>
   /** How many a run makes in a minute. */
   readonly perMinute: number
   /**

@@ -1,3 +1,5 @@
+import { clockDrift, clockJump } from './clock.js'
+import { diskFull } from './disk.js'
 import type { Fault } from './fault.js'
 import { killLeader, killPeers } from './kill.js'
 import { growOrShrink, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
@@ -19,5 +21,8 @@ export const FAULTS: readonly Fault[] = [
   oneWay,
   leaderFromClients,
   ring,
-  thinLine
+  thinLine,
+  diskFull,
+  clockJump,
+  clockDrift
 ]

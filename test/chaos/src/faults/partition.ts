@@ -1,8 +1,13 @@
 import type { Machine } from '../machines/machine.js'
+import { isInHub, whyNoNamespaces } from '../machines/namespaces.js'
 import { machinesOf, type Fault, type World } from './fault.js'
 
 const MIN_MS = 2_000
 const MAX_MS = 15_000
+
+function whyNot(): string | undefined {
+  return isInHub() ? undefined : whyNoNamespaces()
+}
 
 /** Cuts the lines, waits, and mends them. */
 async function cutFor(world: World, pairs: readonly (readonly [from: Machine, to: Machine])[]): Promise<void> {
@@ -24,7 +29,7 @@ function bothWays(some: readonly Machine[], others: readonly Machine[]): (readon
   )
 }
 
-const rest = { kind: 'partition', lane: 'lines', perMinute: 0.25 } as const
+const rest = { kind: 'partition', lane: 'lines', perMinute: 0.25, whyNot } as const
 
 export const isolatePeer: Fault = {
   ...rest,

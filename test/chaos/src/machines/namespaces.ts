@@ -28,9 +28,12 @@ export function isInHub(): boolean {
   return process.env[HUB] === '1'
 }
 
-/** Runs this program again in a new network namespace, the hub, with the same arguments. Resolves with its status. */
+/**
+ * Runs this program again in a new network namespace, the hub, with the same arguments. Its mounts are its own,
+ * too, and end with it. Resolves with its status.
+ */
 export async function runInHub(): Promise<number> {
-  const again = ['--net', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
+  const again = ['--net', '--mount', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
   const child = spawn('unshare', again, { stdio: 'inherit', env: { ...process.env, [HUB]: '1' } })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   const [status] = (await once(child, 'exit')) as [number | null]

@@ -9,6 +9,8 @@ const HEAD = 16
 const SLOT_BYTES = 8
 const LENGTH = HEAD + SLOTS * SLOT_BYTES
 const SIZE = 4096
+/** Items that a client puts or takes under one pin. */
+const MAX_AT_ONCE = 6
 
 /** Items are written as `client:number`. */
 interface QueueFacts {
@@ -27,7 +29,7 @@ export const queue: Workload<QueueFacts, readonly string[]> = {
   end: async (context) => {
     const mapping = await new Shared(context, '/queue', SIZE).mapping()
     const words = wordsOf(await mapping.read(0, LENGTH))
-    const [head, tail] = [words.getUint32(0, true), words.getUint32(8, true)]
+    const { head, tail } = endsOf(words)
     return Array.from({ length: tail - head }, (_, i) => itemAt(words, head + i))
   },
   judge: judgeQueue
@@ -55,6 +57,12 @@ export function judgeQueue(facts: readonly QueueFacts[], left: readonly string[]
   return problems
 }
 
+function endsOf(words: DataView): { readonly head: number; readonly tail: number } {
+  const [head, tail] = [words.getUint32(0, true), words.getUint32(8, true)]
+  if (tail < head || tail - head > SLOTS) throw new WrongError(`the queue reaches from ${head} to ${tail}`)
+  return { head, tail }
+}
+
 function slotOf(index: number): number {
   return HEAD + (index % SLOTS) * SLOT_BYTES
 }
@@ -76,26 +84,35 @@ class Queue implements Program<QueueFacts> {
     this.shared = new Shared(context, '/queue', SIZE)
   }
 
-  async step(): Promise<void> {
-    const { random, index } = this.context
+  async step(): Promise<number> {
     const mapping = await this.shared.mapping()
-    const isPut = random.is(0.5)
+    const count = this.context.random.int(1, MAX_AT_ONCE)
+    let done = 0
     {
       using pinned = await mapping.pin(0, LENGTH, 'write')
       const words = wordsOf(pinned.bytes)
-      const [head, tail] = [words.getUint32(0, true), words.getUint32(8, true)]
-      if (tail < head || tail - head > SLOTS) throw new WrongError(`the queue reaches from ${head} to ${tail}`)
-      if (isPut && tail - head < SLOTS) {
-        words.setUint32(slotOf(tail), index, true)
-        words.setUint32(slotOf(tail) + 4, ++this.next, true)
-        words.setUint32(8, tail + 1, true)
-        this.pendingPut.push(`${index}:${this.next}`)
-      } else if (!isPut && tail > head) {
-        this.pendingTaken.push(itemAt(words, head))
-        words.setUint32(0, head + 1, true)
-      }
+      for (let i = 0; i < count; i++) if (this.context.random.is(0.5) ? this.putOne(words) : this.takeOne(words)) done++
     }
     await this.flush()
+    return done
+  }
+
+  private putOne(words: DataView): boolean {
+    const { head, tail } = endsOf(words)
+    if (tail - head === SLOTS) return false
+    words.setUint32(slotOf(tail), this.context.index, true)
+    words.setUint32(slotOf(tail) + 4, ++this.next, true)
+    words.setUint32(8, tail + 1, true)
+    this.pendingPut.push(itemAt(words, tail))
+    return true
+  }
+
+  private takeOne(words: DataView): boolean {
+    const { head, tail } = endsOf(words)
+    if (tail === head) return false
+    this.pendingTaken.push(itemAt(words, head))
+    words.setUint32(0, head + 1, true)
+    return true
   }
 
   forget(error: Error): void {

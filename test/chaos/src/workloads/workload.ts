@@ -16,10 +16,10 @@ export interface WorkloadContext {
 /** One client's program, which is carried out step by step. */
 export interface Program<Facts = unknown> {
   /**
-   * Carries out one operation. A rejection is no failure as such: `forget` follows, and the next step. Throws
-   * {@link WrongError} for what must not be.
+   * Carries out one operation, or several and resolves with their number. A rejection is no failure as such: `forget`
+   * follows, and the next step. Throws {@link WrongError} for what must not be.
    */
-  step(): Promise<void>
+  step(): Promise<number | void>
   /** The step before was rejected. Its files may be dead. */
   forget(error: Error): void
   /** Makes durable what the facts say. Called at the end, when all faults are over. */

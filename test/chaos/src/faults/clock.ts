@@ -1,0 +1,76 @@
+/** Clocks that jump, or run fast or slow, by libfaketime. Leases and timeouts must depend on neither. */
+import { existsSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Peer } from '../cluster/peer.js'
+import type { Fault } from './fault.js'
+
+const LIBRARIES = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib', '/usr/lib64'].map(
+  (folder) => `${folder}/faketime/libfaketimeMT.so.1`
+)
+const NAME = 'clock'
+/** Seconds. */
+const MAX_JUMP = 90_000
+/** Monotonic clocks may differ by this much (docs/ARCHITECTURE.md, Time). */
+const MAX_DRIFT = 0.01
+
+function library(): string | undefined {
+  return LIBRARIES.find((path) => existsSync(path))
+}
+
+function whyNot(): string | undefined {
+  return library() === undefined ? 'libfaketime is not installed' : undefined
+}
+
+/** The library reads how far the peer's wall clock is off from this file, once a second. */
+function fileOf(peer: Peer): string {
+  return join(peer.folder, 'clock')
+}
+
+/** The wall clock can jump while the peer runs. The monotonic clock is the machine's. */
+function letJump(peer: Peer): Promise<void> {
+  writeFileSync(fileOf(peer), '+0\n')
+  const variables = {
+    FAKETIME_DONT_FAKE_MONOTONIC: '1',
+    FAKETIME_TIMESTAMP_FILE: fileOf(peer),
+    FAKETIME_CACHE_DURATION: '1'
+  }
+  peer.interposed.set(NAME, { library: library()!, variables })
+  return Promise.resolve()
+}
+
+export const clockJump: Fault = {
+  kind: 'clock',
+  name: 'wall clock jumps',
+  lane: 'processes',
+  perMinute: 0.25,
+  whyNot,
+  prepare: letJump,
+  make({ cluster, random }, begins) {
+    const peer = random.pick(cluster.members)
+    const seconds = random.int(-MAX_JUMP, MAX_JUMP)
+    begins(`${peer.name}: ${seconds > 0 ? '+' : ''}${seconds} s`)
+    writeFileSync(fileOf(peer), `${seconds >= 0 ? '+' : ''}${seconds}\n`)
+    return Promise.resolve()
+  }
+}
+
+/** The peer starts again with clocks that run fast or slow, until it starts again without. */
+export const clockDrift: Fault = {
+  kind: 'clock',
+  name: 'clock fast or slow',
+  lane: 'processes',
+  perMinute: 0.15,
+  whyNot,
+  async make({ cluster, random, pause }, begins) {
+    const peer = random.pick(cluster.members)
+    const rate = 1 + random.between(-MAX_DRIFT, MAX_DRIFT)
+    begins(`${peer.name}: ${rate.toFixed(4)}`)
+    await peer.stop()
+    peer.interposed.set(NAME, { library: library()!, variables: { FAKETIME: `+0 x${rate.toFixed(6)}` } })
+    await peer.start()
+    await pause(random.between(5_000, 15_000))
+    await peer.stop()
+    await letJump(peer)
+    await peer.start()
+  }
+}

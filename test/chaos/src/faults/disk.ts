@@ -1,0 +1,42 @@
+/** Disks that are full. Each peer has a file system of its own in memory, because a run can set its size. */
+import { mkdirSync, statfsSync } from 'node:fs'
+import { command } from '../machines/command.js'
+import { isInHub } from '../machines/namespaces.js'
+import type { Fault } from './fault.js'
+
+const MIB = 1024 * 1024
+const SIZE = 1024 * MIB
+
+async function resize(disk: string, bytes: number): Promise<void> {
+  await command(['mount', '-o', `remount,size=${bytes}`, disk])
+}
+
+/** Leaves no room on the disk. */
+async function fill(disk: string): Promise<void> {
+  const { bsize, blocks, bfree } = statfsSync(disk)
+  await resize(disk, (blocks - bfree) * bsize)
+}
+
+export const diskFull: Fault = {
+  kind: 'disk',
+  name: 'disk full',
+  lane: 'processes',
+  perMinute: 0.3,
+  // Mounts of the hub end with it.
+  whyNot: () => (isInHub() ? undefined : 'only root may mount file systems'),
+  async prepare({ disk }) {
+    mkdirSync(disk, { recursive: true })
+    await command(['mount', '-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', disk])
+  },
+  async make({ cluster, random, pause }, begins) {
+    const leader = random.is(0.5) ? await cluster.leader() : undefined
+    const some = random.is(0.2) ? [...cluster.members] : [leader ?? random.pick(cluster.members)]
+    begins(some.map(({ name }) => name).join(', '))
+    try {
+      for (const { disk } of some) await fill(disk)
+      await pause(random.between(2_000, 12_000))
+    } finally {
+      for (const { disk } of some) await resize(disk, SIZE)
+    }
+  }
+}
