@@ -2,7 +2,7 @@
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
 import { formatClusterFile } from '@quire/store/internal/cli'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Machines } from '../machines/machine.js'
@@ -102,7 +102,7 @@ export class ChaosCluster implements AsyncDisposable {
   async wipe(peer: Peer): Promise<void> {
     await peer.kill()
     const { directory } = peer
-    rmSync(peer.dataDir, { recursive: true })
+    peer.wipe()
     const others = this.members.filter((each) => each !== peer).map(({ multiaddr }) => multiaddr)
     await peer.start({ args: ['--join', others.join(','), '--rejoin', directory] })
     await this.votes(peer)

@@ -1,7 +1,7 @@
 /** A peer of a run: its key, its data directory, and one process after the other. */
 import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
 import type { Member } from '@quire/protocol'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { Child } from '../machines/child.js'
@@ -31,12 +31,8 @@ export interface StartOptions {
   readonly isPatient?: boolean
 }
 
-/** What a run puts between a peer and the system, in its next process. */
-export interface Interposed {
-  /** A library to be preloaded. */
-  readonly library: string
-  readonly variables: Readonly<Record<string, string>>
-}
+/** What a run puts between a peer and the system, in its next process: the environment, with a library to preload. */
+export type Interposed = Readonly<Record<string, string>> & { readonly LD_PRELOAD: string }
 
 export class Peer {
   readonly name: string
@@ -45,6 +41,8 @@ export class Peer {
   readonly log: string
   /** By name. They count from the next start on. */
   readonly interposed = new Map<string, Interposed>()
+  /** What the run remembers about the data directory, and forgets with it. */
+  readonly notes: string[] = []
   private child: Child | undefined
   private listens: Promise<boolean> = Promise.resolve(false)
   private isPaused = false
@@ -137,14 +135,19 @@ export class Peer {
   private get environment(): Record<string, string> {
     const all = [...this.interposed.values()]
     if (all.length === 0) return {}
-    const preload = all.map(({ library }) => library).join(':')
-    return Object.assign({ LD_PRELOAD: preload }, ...all.map(({ variables }) => variables)) as Record<string, string>
+    return Object.assign({}, ...all, { LD_PRELOAD: all.map(({ LD_PRELOAD }) => LD_PRELOAD).join(':') }) as Interposed
   }
 
   /** Ends the process without notice. */
   async kill(): Promise<void> {
     await this.child?.finish('SIGKILL')
     this.isPaused = false
+  }
+
+  /** The disk is lost, and an empty one takes its place. The process must have ended. */
+  wipe(): void {
+    for (const folder of [this.dataDir, ...this.notes])
+      for (const name of readdirSync(folder)) rmSync(join(folder, name), { recursive: true })
   }
 
   /** Ends the process as an operator does. */

@@ -29,12 +29,12 @@ function fileOf(peer: Peer): string {
 /** The wall clock can jump while the peer runs. The monotonic clock is the machine's. */
 function letJump(peer: Peer): Promise<void> {
   writeFileSync(fileOf(peer), '+0\n')
-  const variables = {
+  peer.interposed.set(NAME, {
+    LD_PRELOAD: library()!,
     FAKETIME_DONT_FAKE_MONOTONIC: '1',
     FAKETIME_TIMESTAMP_FILE: fileOf(peer),
     FAKETIME_CACHE_DURATION: '1'
-  }
-  peer.interposed.set(NAME, { library: library()!, variables })
+  })
   return Promise.resolve()
 }
 
@@ -66,7 +66,7 @@ export const clockDrift: Fault = {
     const rate = 1 + random.between(-MAX_DRIFT, MAX_DRIFT)
     begins(`${peer.name}: ${rate.toFixed(4)}`)
     await peer.stop()
-    peer.interposed.set(NAME, { library: library()!, variables: { FAKETIME: `+0 x${rate.toFixed(6)}` } })
+    peer.interposed.set(NAME, { LD_PRELOAD: library()!, FAKETIME: `+0 x${rate.toFixed(6)}` })
     await peer.start()
     await pause(random.between(5_000, 15_000))
     await peer.stop()

@@ -6,7 +6,7 @@ import type { Peer } from '../cluster/peer.js'
 import type { Lines, Machine } from '../machines/machine.js'
 
 /** The groups that a user chooses from. */
-export const FAULT_KINDS = ['kill', 'stop', 'partition', 'members', 'disk', 'clock'] as const
+export const FAULT_KINDS = ['kill', 'stop', 'partition', 'members', 'disk', 'power', 'clock'] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 /** What faults happen to. */

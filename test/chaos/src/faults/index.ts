@@ -4,6 +4,7 @@ import type { Fault } from './fault.js'
 import { killLeader, killPeers } from './kill.js'
 import { growOrShrink, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
 import { isolatePeer, leaderFromClients, oneWay, ring, thinLine } from './partition.js'
+import { loseThePower } from './power.js'
 import { stopClient, stopPeer } from './stop.js'
 
 /** To add a fault, add it here. */
@@ -23,6 +24,7 @@ export const FAULTS: readonly Fault[] = [
   ring,
   thinLine,
   diskFull,
+  loseThePower,
   clockJump,
   clockDrift
 ]

@@ -1,0 +1,41 @@
+/** Machines that lose their power: what was not flushed is lost, or torn, or has a former name (`power/`). */
+import { dirname, join } from 'node:path'
+import type { Peer } from '../cluster/peer.js'
+import { losePower } from '../power/restore.js'
+import { buildPowerShim, whyNoPowerShim, type PowerFolders, type PowerShim } from '../power/shim.js'
+import type { Fault } from './fault.js'
+
+/** One for all peers of this process. */
+let building: Promise<PowerShim | undefined> | undefined
+
+function foldersOf(peer: Peer): PowerFolders {
+  return { root: peer.dataDir, journal: join(peer.folder, 'journal'), limbo: join(peer.disk, 'limbo') }
+}
+
+export const loseThePower: Fault = {
+  kind: 'power',
+  name: 'power lost',
+  lane: 'processes',
+  perMinute: 0.3,
+  whyNot: whyNoPowerShim,
+  async prepare(peer) {
+    building ??= buildPowerShim(dirname(peer.folder))
+    const shim = (await building)!
+    const folders = foldersOf(peer)
+    peer.interposed.set('power', { LD_PRELOAD: '', ...shim.environment(folders) })
+    peer.notes.push(folders.journal, folders.limbo)
+  },
+  async make({ cluster, random, pause }, begins) {
+    const leader = random.is(0.5) ? await cluster.leader() : undefined
+    const some = random.is(0.4) ? [...cluster.members] : [leader ?? random.pick(cluster.members)]
+    await Promise.all(some.map((peer) => peer.kill()))
+    const lose = random.is(0.3) ? 'everything' : 'random'
+    const losses = some.map((peer) => losePower({ ...foldersOf(peer), random, lose }))
+    const sum = (count: (loss: (typeof losses)[number]) => number): number =>
+      losses.reduce((total, loss) => total + count(loss), 0)
+    const writes = `${sum((loss) => loss.writes.dropped)} writes lost and ${sum((loss) => loss.writes.torn)} torn`
+    begins(`${some.map(({ name }) => name).join(', ')}: ${writes}, ${sum((loss) => loss.names.undone)} names undone`)
+    await pause(random.between(0, 4_000))
+    await Promise.all(some.map((peer) => peer.start()))
+  }
+}
