@@ -2,7 +2,7 @@
  * `pnpm chaos`: real peers and clients, on machines of their own where this process may make them, under faults. The
  * histories must be linearizable, and nothing that was acknowledged may be lost.
  */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { FAULTS } from './faults/index.js'
@@ -10,6 +10,7 @@ import type { Fault } from './faults/fault.js'
 import { makeLoopback } from './machines/loopback.js'
 import { isInHub, makeNamespaces, runInHub, whyNoNamespaces } from './machines/namespaces.js'
 import { readOptions, USAGE, UsageError, type Options } from './options.js'
+import { reportPage } from './report/page.js'
 import { run, type Outcome } from './run.js'
 
 async function main(): Promise<number> {
@@ -33,8 +34,12 @@ async function main(): Promise<number> {
   const outcome = await run({ machines, folder, seed, minutes, clients, faults, log })
   print(outcome)
   const isFine = outcome.problems.length === 0
-  if (!isFine) console.log(`again: pnpm chaos --minutes ${minutes} --seed ${seed}`)
-  else if (options.report === undefined) rmSync(folder, { recursive: true })
+  const kinds = options.faults === undefined ? '' : ` --faults ${options.faults.join(',')}`
+  const again = `pnpm chaos --minutes ${minutes} --seed ${seed} --clients ${clients}${kinds}`
+  writeFileSync(join(folder, 'report.html'), reportPage({ seed, minutes, again, outcome }))
+  if (!isFine) console.log(`again: ${again}`)
+  if (isFine && options.report === undefined) rmSync(folder, { recursive: true })
+  else console.log(`report: ${join(folder, 'report.html')}`)
   return isFine ? 0 : 1
 }
 

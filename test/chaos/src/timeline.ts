@@ -33,6 +33,12 @@ export class Timeline {
     return performance.now() - this.startMs
   }
 
+  /** The time of the last thing that happened. */
+  get endMs(): number {
+    const seconds = Math.max(0, ...[...this.seconds.values()].map(({ length }) => length))
+    return Math.max(1_000, seconds * 1_000, ...this.healed.map(({ atMs, progressMs }) => atMs + progressMs))
+  }
+
   begin(fault: string, what: string): FaultEvent {
     const event: FaultEvent = { fault, what, fromMs: this.nowMs, toMs: undefined }
     this.faults.push(event)
