@@ -1,13 +1,15 @@
 /** Makes the faults of a schedule, and heals everything after each round. */
 import type { RandomSource } from '@quire/testing'
 import type { Fault, World } from './faults/fault.js'
-import { ROUND_MINUTES, type Round } from './schedule.js'
+import type { Round } from './schedule.js'
 import type { Timeline } from './timeline.js'
 
 export interface NemesisInit {
   readonly world: World
   readonly timeline: Timeline
   readonly random: RandomSource
+  /** The faults of a round begin within this time, unless the one before takes longer. */
+  readonly roundMs: number
   /** Resolves when each program has carried out an operation since the call. Rejects when that takes too long. */
   readonly progress: () => Promise<void>
   readonly log: (line: string) => void
@@ -25,9 +27,9 @@ export async function makeTrouble(rounds: readonly Round[], init: NemesisInit): 
 }
 
 async function makeLane(faults: readonly Fault[], lane: Fault['lane'], init: NemesisInit): Promise<void> {
-  const { timeline, world } = init
+  const { timeline, world, roundMs } = init
   const random = init.random.fork(`${lane} ${timeline.healed.length}`)
-  const times = faults.map(() => timeline.nowMs + random.between(0, ROUND_MINUTES * 60_000)).sort((a, b) => a - b)
+  const times = faults.map(() => timeline.nowMs + random.between(0, roundMs)).sort((a, b) => a - b)
   for (const [i, fault] of faults.entries()) {
     // The one before may have taken longer.
     await world.pause(Math.max(0, times[i]! - timeline.nowMs))

@@ -153,7 +153,8 @@ class Run {
       pause: (ms) => pause(ms)
     }
     const { timeline } = this
-    await makeTrouble(rounds, { world, timeline, random, progress: () => this.progress(), log })
+    const roundMs = (minutes * 60_000) / rounds.length
+    await makeTrouble(rounds, { world, timeline, random, roundMs, progress: () => this.progress(), log })
   }
 
   /** Resolves when each program of each client has carried out an operation from now on. */

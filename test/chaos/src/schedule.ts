@@ -6,7 +6,7 @@ import type { Fault } from './faults/fault.js'
 export type Round = Readonly<Record<Fault['lane'], readonly Fault[]>>
 
 /** How long a round takes, about. */
-export const ROUND_MINUTES = 1.25
+const ROUND_MINUTES = 1.25
 
 /** Deals as many of each fault as its rate says, shuffled, to rounds of about the same size. */
 export function schedule(faults: readonly Fault[], minutes: number, random: RandomSource): Round[] {
