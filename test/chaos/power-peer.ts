@@ -1,9 +1,10 @@
 /** A peer of its own cluster on a machine that loses its power, and a program that counts up on its pages. */
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
 import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
+import { expect } from 'vitest'
 import { INIT, keygen, quire, startQuire, testFolder, type Running } from '../../packages/cli/test/support/quire.js'
 import { until } from '../e2e/support/cluster.js'
 import type { Change } from '#mutants/mutant'
@@ -42,14 +43,21 @@ export class PowerPeer {
 
   /** Resolves with the reason if the peer refuses to start, and with undefined when it listens. */
   async start(): Promise<string | undefined> {
-    const running = startQuire(this.args, { env: { ...this.machine.environment, ...patched(this.changes) } })
-    this.running = running
-    const { child } = running
-    await until(
-      () => child.exitCode !== null || child.signalCode !== null || this.isListening(running),
-      'a peer to start'
-    )
-    return this.isListening(running) ? undefined : `${child.signalCode ?? ''} ${running.stderr}`
+    const running = this.spawn()
+    await until(() => this.isSettled(running), 'a peer to start')
+    return this.isListening(running) ? undefined : `${running.child.signalCode ?? ''} ${running.stderr}`
+  }
+
+  /** Starts the peer, and kills it when its journal has so many bytes, or when it listens. */
+  async startUntilJournal(bytes: number): Promise<void> {
+    const { journal } = this.machine.folders
+    const running = this.spawn()
+    const written = (): number =>
+      readdirSync(journal).reduce((sum, name) => sum + statSync(join(journal, name)).size, 0)
+    // The steps of a start are milliseconds apart.
+    const isDue = (): boolean => written() >= bytes || this.isSettled(running)
+    await expect.poll(isDue, { interval: 1, timeout: WAIT_MS }).toBe(true)
+    await this.kill()
   }
 
   async kill(): Promise<void> {
@@ -68,6 +76,15 @@ export class PowerPeer {
   get segments(): number[] {
     const names = readdirSync(join(this.machine.root, 'log')).filter((name) => name.endsWith('.log'))
     return names.map((name) => Number.parseInt(name, 16)).sort((a, b) => a - b)
+  }
+
+  private spawn(): Running {
+    this.running = startQuire(this.args, { env: { ...this.machine.environment, ...patched(this.changes) } })
+    return this.running
+  }
+
+  private isSettled(running: Running): boolean {
+    return running.child.exitCode !== null || running.child.signalCode !== null || this.isListening(running)
   }
 
   private isListening({ stdout }: Running): boolean {

@@ -22,11 +22,12 @@ export class Machine {
   readonly folders: PowerFolders
   readonly environment: Record<string, string>
 
-  constructor(shim: PowerShim) {
+  /** `disk` is the folder of its files; default: one of the system's. */
+  constructor(shim: PowerShim, disk?: string) {
     const folder = mkdtempSync(join(tmpdir(), 'quire-power-'))
     onTestFinished(() => rmSync(folder, { recursive: true, force: true }))
-    this.root = join(folder, 'root')
-    this.folders = { root: this.root, journal: join(folder, 'journal'), limbo: join(folder, 'limbo') }
+    this.root = join(disk ?? folder, 'root')
+    this.folders = { root: this.root, journal: join(folder, 'journal'), limbo: join(disk ?? folder, 'limbo') }
     this.environment = { ...(process.env as Record<string, string>), ...shim.environment(this.folders) }
   }
 

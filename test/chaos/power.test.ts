@@ -1,11 +1,28 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  statSync,
+  truncateSync,
+  writeFileSync
+} from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { Machine, noPower, SECTOR, unlessNoPower, useShim } from './power-support.js'
 
 const power = useShim()
+
+/** A record of the journal without content. */
+const RECORD_BYTES = 56
+/** Only root may mount a disk of a size that the test chooses. */
+const canMount = process.getuid?.() === 0
 
 describe.skipIf(noPower)(`the content of a file after a loss of power${unlessNoPower}`, () => {
   it('a write without a flush is gone', () => {
@@ -333,7 +350,109 @@ describe.skipIf(noPower)(`the names of a folder after a loss of power${unlessNoP
   })
 })
 
+describe.skipIf(noPower)(`a process that is killed in the middle of a change of names${unlessNoPower}`, () => {
+  /** Takes away the record that the last change has happened. */
+  function forgetEnd(machine: Machine): void {
+    const path = join(machine.folders.journal, readdirSync(machine.folders.journal)[0]!)
+    truncateSync(path, statSync(path).size - RECORD_BYTES)
+  }
+
+  it.each([
+    ['a removal', `unlinkSync('a')`],
+    ['a rename', `renameSync('b', 'c')`],
+    ['a replacement', `renameSync('b', 'a')`],
+    ['a new file', `openSync('c', 'w')`],
+    ['a new folder', `mkdirSync('c')`],
+    ['a removed folder', `rmdirSync('d')`]
+  ])('%s that has happened is undone', (_, program) => {
+    const machine = new Machine(power.shim)
+    machine.make('a', 'one')
+    machine.make('b', 'two')
+    mkdirSync(machine.path('d'))
+    machine.run(program)
+    forgetEnd(machine)
+    expect(machine.lose().names.undone).toBe(1)
+    expect(readdirSync(machine.root)).toEqual(['a', 'b', 'd'])
+    expect([machine.text('a'), machine.text('b')]).toEqual(['one', 'two'])
+  })
+
+  it.each([
+    ['a removal', `unlinkSync('a'); renameSync('../limbo/' + readdirSync('../limbo')[0], 'a')`],
+    ['a rename', `renameSync('b', 'c'); execSync('mv c b')`],
+    ['a new file', `openSync('c', 'w'); execSync('rm c')`],
+    ['a removed folder', `rmdirSync('d'); execSync('mkdir d')`]
+  ])('%s that has not happened changes nothing', (_, program) => {
+    const machine = new Machine(power.shim)
+    machine.make('a', 'one')
+    machine.make('b', 'two')
+    mkdirSync(machine.path('d'))
+    // A process without the shim takes the change back.
+    const execSync = `((command) => require('node:child_process').execSync(command, { env: { PATH: process.env.PATH } }))`
+    machine.run(`const execSync = ${execSync}; ${program}`)
+    forgetEnd(machine)
+    machine.lose()
+    expect(readdirSync(machine.root)).toEqual(['a', 'b', 'd'])
+    expect([machine.text('a'), machine.text('b')]).toEqual(['one', 'two'])
+  })
+
+  it('a change that was not announced to the end has not begun', () => {
+    const machine = new Machine(power.shim)
+    machine.make('a', 'old content')
+    machine.run(`writeSync(openSync('a', 'r+'), 'new')`)
+    forgetEnd(machine)
+    const path = join(machine.folders.journal, readdirSync(machine.folders.journal)[0]!)
+    truncateSync(path, statSync(path).size - 1)
+    expect(machine.lose().writes.dropped).toBe(0)
+    expect(machine.text('a')).toBe('new content')
+  })
+})
+
 describe.skipIf(noPower)(`the shim${unlessNoPower}`, () => {
+  it('power cannot be lost if a process mapped a file for shared writes', () => {
+    const machine = new Machine(power.shim)
+    machine.runModule(`
+      import { open } from '${import.meta.resolve('lmdb')}'
+      await open({ path: 'mapped', noSubdir: true, useWritemap: true }).put('key', 'value')`)
+    expect(() => machine.lose()).toThrow(/mapped: mapped for shared writes, which the shim cannot see/)
+  })
+
+  it('a file whose name was never durable takes no room after it is removed', () => {
+    const machine = new Machine(power.shim)
+    machine.run(`writeFileSync('a', 'content'); unlinkSync('a'); writeFileSync('a', 'again'); unlinkSync('a')`)
+    expect(readdirSync(machine.folders.limbo)).toEqual([])
+    machine.lose()
+    expect(readdirSync(machine.root)).toEqual([])
+  })
+
+  it('a durable file that takes the name of a new one and is removed comes back', () => {
+    const machine = new Machine(power.shim)
+    machine.make('a', 'content')
+    machine.run(`writeFileSync('b', 'new'); renameSync('a', 'b'); unlinkSync('b')`)
+    machine.lose()
+    expect(machine.text('a')).toBe('content')
+  })
+
+  it.skipIf(!canMount).each([
+    ['a removal', `unlinkSync('a')`, ['b']],
+    ['a replacement', `renameSync('b', 'a')`, ['a']]
+  ])('%s on a disk without an inode for limbo happens, and counts at once', (_, program, names) => {
+    const disk = mkdtempSync(join(tmpdir(), 'quire-power-disk-'))
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1M,nr_inodes=10', 'tmpfs', disk])
+    onTestFinished(() => {
+      execFileSync('umount', ['-l', disk])
+      rmSync(disk, { recursive: true })
+    })
+    const machine = new Machine(power.shim, disk)
+    machine.make('a', 'one')
+    machine.make('b', 'two')
+    const { ffree } = statfsSync(disk)
+    for (let at = 0; at < ffree; at++) writeFileSync(join(disk, `full${at}`), '')
+    machine.run(program)
+    machine.lose()
+    expect(readdirSync(machine.root)).toEqual(names)
+    expect(machine.text(names[0]!)).toBe('two')
+  })
+
   it('a journal does not grow if everything in it is durable', () => {
     const machine = new Machine(power.shim)
     machine.make('a', Buffer.alloc(64 * 1024))

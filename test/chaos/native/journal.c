@@ -26,7 +26,9 @@ struct pending {
   uint64_t ended;
   /** Of a change of names: the folders whose flush is missing; 0 for none. */
   uint64_t folders[2];
-  bool is_name, has_limbo, removes_folder;
+  /** The name that something has by the change, and its folder. */
+  uint64_t new_name, new_folder;
+  bool is_name, makes_inode, has_limbo, removes_folder;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -226,17 +228,52 @@ void journal_flush_ended(uint64_t begun, uint64_t inode) {
   pthread_mutex_unlock(&lock);
 }
 
+/** FNV-1a. */
+static uint64_t hash_name(const char *name) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (; *name != 0; name++) hash = (hash ^ (unsigned char)*name) * 0x100000001b3;
+  return hash;
+}
+
+/** Whether what has the name was made, and its name was never durable. */
+static bool is_new(const struct place *place) {
+  uint64_t hash = hash_name(place->name);
+  const struct pending *newest = NULL;
+  for (const struct pending *each = pending; each < pending + pending_count; each++) {
+    bool is_same = each->new_name == hash && each->new_folder == place->folder;
+    if (is_same && (newest == NULL || each->op > newest->op)) newest = each;
+  }
+  return newest != NULL && newest->makes_inode;
+}
+
+/**
+ * Puts the inode that loses its name into limbo. Returns false if the change counts at once: the name was never
+ * durable, or a full disk has no room for another one. Limbo must not take the space that a process makes there.
+ */
+static bool keep_displaced(uint64_t op, bool never_durable, int at, const char *displaced) {
+  char path[PATH_MAX];
+  struct stat file;
+  limbo_path(op, path);
+  if (!never_durable && syscall(SYS_linkat, at, displaced, AT_FDCWD, path, 0) == 0) return true;
+  if (!never_durable && errno != ENOSPC && errno != EDQUOT) fail("limbo cannot keep an inode");
+  bool is_last = fstatat(at, displaced, &file, AT_SYMLINK_NOFOLLOW) == 0 && file.st_nlink == 1;
+  if (is_last) make_durable(tick(), file.st_ino);
+  return false;
+}
+
 uint64_t journal_name_begins(enum name_change change, uint64_t inode, const struct place *from, const struct place *to,
                              int at, const char *displaced) {
-  char names[2 * sizeof from->name], path[PATH_MAX];
+  char names[2 * sizeof from->name];
   size_t length = strlen(from->name) + 1, other = to == NULL ? 0 : strlen(to->name) + 1;
   memcpy(names, from->name, length);
   if (to != NULL) memcpy(names + length, to->name, other);
   pthread_mutex_lock(&lock);
   uint64_t op = tick();
   bool has_limbo = change == NAME_REMOVED || change == NAME_REPLACED;
-  limbo_path(op, path);
-  if (has_limbo && syscall(SYS_linkat, at, displaced, AT_FDCWD, path, 0) != 0) fail("limbo cannot keep an inode");
+  if (has_limbo && !keep_displaced(op, change == NAME_REMOVED && is_new(from), at, displaced)) {
+    pthread_mutex_unlock(&lock);
+    return 0;
+  }
   struct record record = {.kind = RECORD_NAME, .order = op, .op = op, .inode = inode, .a = from->folder, .c = change};
   if (to != NULL) record.b = to->folder;
   append(record, names, length + other);
@@ -244,12 +281,17 @@ uint64_t journal_name_begins(enum name_change change, uint64_t inode, const stru
   added.folders[0] = record.a;
   added.folders[1] = record.b;
   added.removes_folder = change == NAME_FOLDER_REMOVED;
+  const struct place *named = change == NAME_MADE ? from : to;
+  if (named != NULL) added.new_name = hash_name(named->name);
+  if (named != NULL) added.new_folder = named->folder;
+  added.makes_inode = change == NAME_MADE;
   add_pending(added);
   pthread_mutex_unlock(&lock);
   return op;
 }
 
 void journal_name_ended(uint64_t op, bool done) {
+  if (op == 0) return;
   pthread_mutex_lock(&lock);
   struct record record = {.kind = RECORD_NAMED, .order = tick(), .op = op, .a = done};
   append(record, NULL, 0);

@@ -261,8 +261,9 @@ int syncfs(int fd) {
 /* -- mapped files -- */
 
 /*
- * LMDB writes its data file by pwrite and writev, and its meta pages by pwrite on a second descriptor, with O_DSYNC. It
- * maps the data file read-only. Its lock file is mapped for writing, but nothing in it survives the processes.
+ * The journal of a peer shows how LMDB commits: it writes the pages of a transaction by pwrite and writev, calls
+ * fdatasync, and then writes the meta page (128 bytes) on a second descriptor, with O_DSYNC. It maps the data file
+ * read-only. Its lock file is mapped for writing, but nothing in it survives the processes.
  */
 void *mmap(void *address, size_t length, int protection, int flags, int fd, off_t offset) {
   struct stat file;
