@@ -32,4 +32,10 @@ describe.skipIf(noPower)(`a real peer whose machine loses power again and again$
     onTestFinished(() => peer.kill())
     expect(await firstHarm(peer, 'everything', [1, 2, 3])).toMatch(LOSS)
   })
+
+  it.each(BROKEN_BUILDS)('the end of the process alone does not show that $name', async (build) => {
+    const peer = await PowerPeer.found(power.shim, [build])
+    onTestFinished(() => peer.kill())
+    expect(await firstHarm(peer, 'nothing', [1])).toBeUndefined()
+  })
 })
