@@ -25,17 +25,16 @@ async function main(): Promise<number> {
   if (why === undefined && !isInHub()) return runInHub()
   const faults = chosen(options)
   if (faults.length === 0) return 2
+  const { seed, minutes, clients, rate } = options
   const folder = options.report ?? mkdtempSync(join(tmpdir(), 'quire-chaos-'))
   if (options.report !== undefined) mkdirSync(folder)
   await using machines = why === undefined ? await makeNamespaces() : makeLoopback()
-  const { seed, minutes, clients } = options
-  const log = (line: string): void => console.log(line)
-  log(`seed ${seed}, ${minutes} minutes, files in ${folder}`)
-  const outcome = await run({ machines, folder, seed, minutes, clients, faults, log })
+  console.log(`seed ${seed}, ${minutes} minutes, files in ${folder}`)
+  const outcome = await run({ machines, folder, seed, minutes, clients, rate, faults, log: console.log })
   print(outcome)
   const isFine = outcome.problems.length === 0
   const kinds = options.faults === undefined ? '' : ` --faults ${options.faults.join(',')}`
-  const again = `pnpm chaos --minutes ${minutes} --seed ${seed} --clients ${clients}${kinds}`
+  const again = `pnpm chaos --minutes ${minutes} --seed ${seed} --rate ${rate} --clients ${clients}${kinds}`
   writeFileSync(join(folder, 'report.html'), reportPage({ seed, minutes, again, outcome }))
   if (!isFine) console.log(`again: ${again}`)
   if (isFine && options.report === undefined) rmSync(folder, { recursive: true })

@@ -2,11 +2,12 @@
 import { parseArgs } from 'node:util'
 import { FAULT_KINDS, type FaultKind } from './faults/fault.js'
 
-export const USAGE = `usage: pnpm chaos [--minutes M] [--seed S] [--faults KIND,…] [--clients N] [--report FOLDER]
+export const USAGE = `usage: pnpm chaos [--minutes M] [--seed S] [--faults KIND,…] [--rate X] [--clients N] [--report FOLDER]
 
   --minutes M      how long faults are made, about; default 3
   --seed S         decides which faults come, in which order; default: the time
   --faults KINDS   ${FAULT_KINDS.join(', ')}; default: all that this machine can make
+  --rate X         makes faults X times as often; default 1
   --clients N      clients, each on a machine of its own; default 3
   --report FOLDER  folder for the report, the histories and the logs; it must not exist; default: a temporary one,
                    which is removed after a run without problems`
@@ -15,6 +16,7 @@ export interface Options {
   readonly minutes: number
   readonly seed: number
   readonly faults: readonly FaultKind[] | undefined
+  readonly rate: number
   readonly clients: number
   readonly report: string | undefined
 }
@@ -30,18 +32,21 @@ export function readOptions(args: string[]): Options {
       minutes: { type: 'string', default: '3' },
       seed: { type: 'string' },
       faults: { type: 'string' },
+      rate: { type: 'string', default: '1' },
       clients: { type: 'string', default: '3' },
       report: { type: 'string' }
     }
   })
   const minutes = Number(values.minutes)
   const seed = values.seed === undefined ? Date.now() % 2 ** 31 : Number(values.seed)
+  const rate = Number(values.rate)
   const clients = Number(values.clients)
   if (!(minutes > 0 && minutes <= 24 * 60)) throw new UsageError(`--minutes: ${values.minutes} is no time`)
+  if (!(rate > 0 && rate <= 100)) throw new UsageError(`--rate: ${values.rate} is no rate`)
   if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError(`--seed: ${values.seed} is no whole number`)
   if (!(Number.isInteger(clients) && clients >= 1 && clients <= 16))
     throw new UsageError(`--clients: ${values.clients} is no number from 1 to 16`)
-  return { minutes, seed, faults: kindsOf(values.faults), clients, report: values.report }
+  return { minutes, seed, faults: kindsOf(values.faults), rate, clients, report: values.report }
 }
 
 function kindsOf(text: string | undefined): readonly FaultKind[] | undefined {

@@ -21,8 +21,9 @@ export interface RunInit {
   readonly seed: number
   readonly minutes: number
   readonly clients: number
+  /** Faults come this many times as often. */
+  readonly rate: number
   readonly faults: readonly Fault[]
-  readonly program?: string | undefined
   readonly log: (line: string) => void
 }
 
@@ -65,13 +66,13 @@ class Run {
   constructor(private readonly init: RunInit) {}
 
   async run(): Promise<Outcome> {
-    const { machines, folder, program, faults, log } = this.init
+    const { machines, folder, faults, log } = this.init
     mkdirSync(folder, { recursive: true })
     log('starting the cluster')
     const prepare = async (peer: Peer): Promise<void> => {
       for (const fault of faults) await fault.prepare?.(peer)
     }
-    const peers = { machines, folder: join(folder, 'peers'), voters: VOTERS, program, prepare }
+    const peers = { machines, folder: join(folder, 'peers'), voters: VOTERS, prepare }
     await using cluster = await ChaosCluster.start(peers)
     const watching = this.watchLeaders(cluster)
     try {
@@ -142,9 +143,9 @@ class Run {
   }
 
   private async makeTrouble(cluster: ChaosCluster): Promise<void> {
-    const { machines, faults, minutes, seed, log } = this.init
+    const { machines, faults, minutes, rate, seed, log } = this.init
     const random = createRandomSource(seed)
-    const rounds = schedule(faults, minutes, random.fork('schedule'))
+    const rounds = schedule(faults, minutes, random.fork('schedule'), rate)
     const world: World = {
       cluster,
       clients: this.clients,

@@ -9,14 +9,14 @@ export type Round = Readonly<Record<Fault['lane'], readonly Fault[]>>
 const ROUND_MINUTES = 1.25
 
 /** Deals as many of each fault as its rate says, shuffled, to rounds of about the same size. */
-export function schedule(faults: readonly Fault[], minutes: number, random: RandomSource): Round[] {
+export function schedule(faults: readonly Fault[], minutes: number, random: RandomSource, rate = 1): Round[] {
   const count = Math.max(1, Math.round(minutes / ROUND_MINUTES))
   const rounds = Array.from({ length: count }, () => ({ processes: [] as Fault[], lines: [] as Fault[] }))
   const offset = random.int(0, count - 1)
   for (const lane of ['processes', 'lines'] as const) {
     const cards = faults
       .filter((fault) => fault.lane === lane)
-      .flatMap((fault) => Array.from({ length: rounded(fault.perMinute * minutes, random) }, () => fault))
+      .flatMap((fault) => Array.from({ length: rounded(fault.perMinute * rate * minutes, random) }, () => fault))
     for (const [i, fault] of shuffled(cards, random).entries()) rounds[(i + offset) % count]![lane].push(fault)
   }
   return rounds

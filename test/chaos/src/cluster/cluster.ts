@@ -14,7 +14,6 @@ export interface ClusterInit {
   readonly machines: Machines
   readonly folder: string
   readonly voters: number
-  readonly program?: string | undefined
   /** Prepares each peer before its first start. */
   readonly prepare: (peer: Peer) => Promise<void>
 }
@@ -160,11 +159,11 @@ export class ChaosCluster implements AsyncDisposable {
   }
 
   private async makePeer(): Promise<Peer> {
-    const { machines, folder, program } = this.init
+    const { machines, folder } = this.init
     const name = `peer${this.all.length + 1}`
     const machine = await machines.add(name)
     const port = machines.lines === undefined ? await freePort() : PORT
-    const peer = await Peer.make({ name, machine, port, folder: join(folder, name), program })
+    const peer = await Peer.make({ name, machine, port, folder: join(folder, name) })
     this.all.push(peer)
     await this.init.prepare(peer)
     return peer

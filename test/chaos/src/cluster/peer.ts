@@ -20,8 +20,6 @@ export interface PeerInit {
   readonly port: number
   /** The folder of its files. */
   readonly folder: string
-  /** The JavaScript file that is run as `quire`. Default: that of this project. */
-  readonly program?: string | undefined
 }
 
 export interface StartOptions {
@@ -31,8 +29,8 @@ export interface StartOptions {
   readonly isPatient?: boolean
 }
 
-/** What a run puts between a peer and the system, in its next process: the environment, with a library to preload. */
-export type Interposed = Readonly<Record<string, string>> & { readonly LD_PRELOAD: string }
+/** What a run puts between a peer and the system, in its next process: the environment, also of a preloaded library. */
+export type Interposed = Readonly<Record<string, string>> & { readonly LD_PRELOAD?: string }
 
 export class Peer {
   readonly name: string
@@ -41,6 +39,8 @@ export class Peer {
   readonly log: string
   /** By name. They count from the next start on. */
   readonly interposed = new Map<string, Interposed>()
+  /** Called before each start, while no process uses the data directory. */
+  readonly beforeStart: (() => void)[] = []
   /** What the run remembers about the data directory, and forgets with it. */
   readonly notes: string[] = []
   private child: Child | undefined
@@ -104,15 +104,15 @@ export class Peer {
   async start({ args = [], isPatient = false }: StartOptions = {}): Promise<void> {
     if (this.isUp) throw new Error(`${this.name} runs already`)
     mkdirSync(this.disk, { recursive: true })
+    for (const prepare of this.beforeStart) prepare()
     const own = ['--data-dir', this.dataDir, '--key', join(this.init.folder, 'key'), '--listen', this.listen]
-    const program = [process.execPath, this.init.program ?? QUIRE]
     let heard = (): void => {}
     const listens = new Promise<boolean>((resolve) => {
       heard = () => resolve(true)
     })
     const child = new Child({
       machine: this.machine,
-      command: [...program, 'peer', ...own, ...PEER_OPTIONS, ...args],
+      command: [process.execPath, QUIRE, 'peer', ...own, ...PEER_OPTIONS, ...args],
       env: this.environment,
       log: this.log,
       onLine: () => heard()
@@ -134,8 +134,9 @@ export class Peer {
 
   private get environment(): Record<string, string> {
     const all = [...this.interposed.values()]
-    if (all.length === 0) return {}
-    return Object.assign({}, ...all, { LD_PRELOAD: all.map(({ LD_PRELOAD }) => LD_PRELOAD).join(':') }) as Interposed
+    const libraries = all.flatMap(({ LD_PRELOAD }) => LD_PRELOAD ?? [])
+    const preload = libraries.length === 0 ? {} : { LD_PRELOAD: libraries.join(':') }
+    return Object.assign({}, ...all, preload) as Record<string, string>
   }
 
   /** Ends the process without notice. */

@@ -1,12 +1,13 @@
 /** Machines that lose their power: what was not flushed is lost, or torn, or has a former name (`power/`). */
+import { createRandomSource } from '@quire/testing'
 import { dirname, join } from 'node:path'
 import type { Peer } from '../cluster/peer.js'
 import { losePower } from '../power/restore.js'
 import { buildPowerShim, whyNoPowerShim, type PowerFolders, type PowerShim } from '../power/shim.js'
 import type { Fault } from './fault.js'
 
-/** One for all peers of this process. */
-let building: Promise<PowerShim | undefined> | undefined
+/** By the folder of a run: one for all its peers. */
+const shims = new Map<string, Promise<PowerShim | undefined>>()
 
 function foldersOf(peer: Peer): PowerFolders {
   return { root: peer.dataDir, journal: join(peer.folder, 'journal'), limbo: join(peer.disk, 'limbo') }
@@ -19,11 +20,16 @@ export const loseThePower: Fault = {
   perMinute: 0.3,
   whyNot: whyNoPowerShim,
   async prepare(peer) {
-    building ??= buildPowerShim(dirname(peer.folder))
+    const place = dirname(peer.folder)
+    const building = shims.get(place) ?? buildPowerShim(place)
+    shims.set(place, building)
     const shim = (await building)!
     const folders = foldersOf(peer)
-    peer.interposed.set('power', { LD_PRELOAD: '', ...shim.environment(folders) })
+    peer.interposed.set('power', shim.environment(folders))
     peer.notes.push(folders.journal, folders.limbo)
+    // The machine of a peer that was only killed goes on, and its kernel writes everything.
+    const random = createRandomSource(0)
+    peer.beforeStart.push(() => void losePower({ ...folders, random, lose: 'nothing' }))
   },
   async make({ cluster, random, pause }, begins) {
     const leader = random.is(0.5) ? await cluster.leader() : undefined

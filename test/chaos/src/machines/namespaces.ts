@@ -121,6 +121,7 @@ class Namespaces implements Machines {
       keeper.kill('SIGKILL')
       await once(keeper, 'exit')
     }
+    await command(['ip', 'link', 'delete', BRIDGE])
   }
 
   private async cut(from: Machine, to: Machine): Promise<void> {
