@@ -2,6 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Peer } from '../cluster/peer.js'
+import { isInHub } from '../machines/namespaces.js'
 import type { Fault } from './fault.js'
 
 const LIBRARIES = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib', '/usr/lib64'].map(
@@ -13,12 +14,22 @@ const MAX_JUMP = 90_000
 /** Monotonic clocks may differ by this much (docs/ARCHITECTURE.md, Time). */
 const MAX_DRIFT = 0.01
 
+/**
+ * The library shares its state with the processes that a peer starts, under a semaphore. One of them that exits while
+ * one of its threads has the semaphore would stop the peer for ever. So they do not hear of it.
+ */
+const UNSHARED = {
+  NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent('delete process.env.FAKETIME_SHARED')}`
+} as const
+
 function library(): string | undefined {
   return LIBRARIES.find((path) => existsSync(path))
 }
 
 function whyNot(): string | undefined {
-  return library() === undefined ? 'libfaketime is not installed' : undefined
+  if (library() === undefined) return 'libfaketime is not installed'
+  // The library leaves a file in /dev/shm behind for each process that is killed. That of the hub ends with it.
+  return isInHub() ? undefined : 'only root may have a /dev/shm of its own'
 }
 
 /** The library reads how far the peer's wall clock is off from this file, once a second. */
@@ -30,6 +41,7 @@ function fileOf(peer: Peer): string {
 function letJump(peer: Peer): Promise<void> {
   writeFileSync(fileOf(peer), '+0\n')
   peer.interposed.set(NAME, {
+    ...UNSHARED,
     LD_PRELOAD: library()!,
     FAKETIME_DONT_FAKE_MONOTONIC: '1',
     FAKETIME_TIMESTAMP_FILE: fileOf(peer),
@@ -66,7 +78,7 @@ export const clockDrift: Fault = {
     const rate = 1 + random.between(-MAX_DRIFT, MAX_DRIFT)
     begins(`${peer.name}: ${rate.toFixed(4)}`)
     await peer.stop()
-    peer.interposed.set(NAME, { LD_PRELOAD: library()!, FAKETIME: `+0 x${rate.toFixed(6)}` })
+    peer.interposed.set(NAME, { ...UNSHARED, LD_PRELOAD: library()!, FAKETIME: `+0 x${rate.toFixed(6)}` })
     await peer.start()
     await pause(random.between(5_000, 15_000))
     await peer.stop()

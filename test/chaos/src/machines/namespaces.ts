@@ -53,6 +53,7 @@ const BURST = '64kb'
 
 export async function makeNamespaces(): Promise<Machines> {
   if (!isInHub()) throw new Error('this process does not live in the hub')
+  await command(['mount', '-t', 'tmpfs', 'tmpfs', '/dev/shm'])
   await command(['ip', 'link', 'set', 'lo', 'up'])
   await command(['ip', 'link', 'add', BRIDGE, 'type', 'bridge'])
   await command(['ip', 'link', 'set', BRIDGE, 'up'])
