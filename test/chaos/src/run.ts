@@ -1,6 +1,6 @@
 /** One run: a cluster, clients with their workloads, faults, and the verdict. */
 import { createRandomSource } from '@quire/testing'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from './client/client.js'
@@ -72,7 +72,10 @@ class Run {
     const prepare = async (peer: Peer): Promise<void> => {
       for (const fault of faults) await fault.prepare?.(peer)
     }
-    const peers = { machines, folder: join(folder, 'peers'), voters: VOTERS, prepare }
+    const release = async (peer: Peer): Promise<void> => {
+      for (const fault of faults) await fault.release?.(peer)
+    }
+    const peers = { machines, folder: join(folder, 'peers'), voters: VOTERS, prepare, release }
     await using cluster = await ChaosCluster.start(peers)
     const watching = this.watchLeaders(cluster)
     try {
@@ -87,6 +90,7 @@ class Run {
     watching.abort()
     const history = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8')).join('')
     const { timeline, wrong, rejected, sizes, done } = this
+    writeFileSync(join(folder, 'files.json'), `${JSON.stringify(Object.fromEntries(sizes))}\n`)
     log('judging the history')
     const verdict = verdictOf({ history, sizes, facts, ends, wrong, rejected })
     return { ...verdict, timeline, rejected, done, snapshots: this.snapshotsOf(cluster) }

@@ -16,6 +16,8 @@ export interface ClusterInit {
   readonly voters: number
   /** Prepares each peer before its first start. */
   readonly prepare: (peer: Peer) => Promise<void>
+  /** Undoes `prepare`, after its last process. */
+  readonly release: (peer: Peer) => Promise<void>
 }
 
 /** A voter that has lost its disk needs a snapshot, which takes its time beside the workloads. */
@@ -124,6 +126,7 @@ export class ChaosCluster implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.operatorOrNone?.[Symbol.asyncDispose]()
     await Promise.all(this.all.map((peer) => peer.kill()))
+    for (const peer of this.all) await this.init.release(peer)
   }
 
   private async found(): Promise<void> {

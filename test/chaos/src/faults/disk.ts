@@ -28,6 +28,9 @@ export const diskFull: Fault = {
     mkdirSync(disk, { recursive: true })
     await command(['mount', '-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', disk])
   },
+  async release({ disk }) {
+    await command(['umount', '--lazy', disk])
+  },
   async make({ cluster, random, pause }, begins) {
     const leader = random.is(0.5) ? await cluster.leader() : undefined
     const some = random.is(0.2) ? [...cluster.members] : [leader ?? random.pick(cluster.members)]

@@ -28,6 +28,8 @@ export interface Fault {
   readonly whyNot?: () => string | undefined
   /** Prepares a peer before its first start. */
   readonly prepare?: (peer: Peer) => Promise<void>
+  /** Undoes `prepare`, after the last process of the peer. */
+  readonly release?: (peer: Peer) => Promise<void>
   /** How many a run makes in a minute. */
   readonly perMinute: number
   /**
