@@ -3,8 +3,10 @@ import type { Timeline } from '../timeline.js'
 
 const WIDTH = 1100
 /** What is left of the time axis, for names. */
-const MARGIN = 90
+const MARGIN = 170
 const ROW = 18
+/** A bar of this width has room for the name of a peer. */
+const MIN_TEXT_WIDTH = 40
 const COLORS = [
   '#3b6fb6',
   '#d9822b',
@@ -48,11 +50,21 @@ function svg(height: number, content: string): string {
   return `<svg viewBox="0 0 ${WIDTH} ${height}" width="100%" role="img">${content}</svg>`
 }
 
-function bar(axis: Axis, fromMs: number, toMs: number, row: number, color: string, title: string): string {
+function bar(
+  axis: Axis,
+  fromMs: number,
+  toMs: number,
+  row: number,
+  color: string,
+  title: string,
+  text?: string
+): string {
   const x = axis.x(fromMs)
   const width = Math.max(2, axis.x(toMs) - x)
   const place = `x="${x.toFixed(1)}" y="${row * ROW + 3}" width="${width.toFixed(1)}" height="${ROW - 6}"`
-  return `<rect ${place} fill="${color}"><title>${escapeText(title)}</title></rect>`
+  const rect = `<rect ${place} fill="${color}"><title>${escapeText(title)}</title></rect>`
+  if (text === undefined || width < MIN_TEXT_WIDTH) return rect
+  return `${rect}<text class="inside" x="${(x + 4).toFixed(1)}" y="${row * ROW + 13}">${escapeText(text)}</text>`
 }
 
 function label(row: number, text: string): string {
@@ -71,7 +83,7 @@ export function faultChart({ faults, leaders }: Timeline, endMs: number): string
   })
   const leading = leaders.map(({ atMs, leader }, i) => {
     const color = leader === undefined ? '#dddddd' : COLORS[peers.indexOf(leader) % COLORS.length]!
-    return bar(axis, atMs, leaders[i + 1]?.atMs ?? endMs, names.length, color, leader ?? 'no leader')
+    return bar(axis, atMs, leaders[i + 1]?.atMs ?? endMs, names.length, color, leader ?? 'no leader', leader)
   })
   const labels = [...names.map((name, row) => label(row, name)), label(names.length, 'leader')]
   return svg(height, axis.marks(height) + labels.join('') + rows.join('') + leading.join(''))

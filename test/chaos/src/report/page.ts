@@ -17,6 +17,7 @@ h1 { font-size: 1.4em } h2 { font-size: 1.1em; margin-top: 1.8em }
 .fine { color: #2a7a3b } .broken { color: #b02a2a }
 svg { background: #fafafa; border: 1px solid #e4e4e4; font-size: 11px }
 svg .grid { stroke: #e4e4e4 } svg .mark { text-anchor: middle; fill: #777 } svg .name { text-anchor: end; fill: #444 }
+svg .inside { fill: white } .side { display: flex; gap: 4em; align-items: start }
 table { border-collapse: collapse } td, th { padding: 2px 14px 2px 0; text-align: left } td.count { text-align: right }
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }`
 
@@ -26,7 +27,9 @@ export function reportPage({ seed, minutes, again, outcome }: PageInit): string 
   const isFine = problems.length === 0
   const verdict = isFine
     ? 'No acknowledged write is lost, and the history is linearizable.'
-    : `${problems.length} problems were found.`
+    : problems.length === 1
+      ? 'A problem was found.'
+      : `${problems.length} problems were found.`
   const faults = countsOf(timeline.faults.map(({ fault }) => fault))
   const slowest = Math.max(0, ...timeline.healed.map(({ progressMs }) => progressMs))
   return `<!doctype html>
@@ -34,8 +37,8 @@ export function reportPage({ seed, minutes, again, outcome }: PageInit): string 
 <h1>Chaos run of ${minutes} minutes, seed ${seed}</h1>
 <p class="${isFine ? 'fine' : 'broken'}"><strong>${verdict}</strong></p>
 ${problems.map((problem) => `<pre class="broken">${escapeText(problem)}</pre>`).join('\n')}
-<p>${judged.events} events, of which ${judged.operations} operations on ${judged.objects} pages and sizes were judged.
-After each of ${timeline.healed.length} rounds, every program went on within ${(slowest / 1_000).toFixed(1)} s.</p>
+<p>${judged.operations} operations on ${judged.objects} pages and sizes of files were judged.
+${timeline.healed.length} rounds of faults were healed; after each, every program went on within ${(slowest / 1_000).toFixed(1)} s.</p>
 <p>Again: <code>${escapeText(again)}</code></p>
 <h2>Faults, and who leads</h2>
 ${faultChart(timeline, endMs)}
@@ -44,9 +47,11 @@ ${lineChart(rates(timeline), endMs, '/s', false)}
 <h2>Duration of operations, all workloads</h2>
 ${lineChart(durations(timeline), endMs, 'ms', true)}
 <h2>Counts</h2>
+<div class="side">
 <table><tr><th>faults</th><th></th></tr>${rows([...faults, ['snapshots installed', snapshots]])}</table>
 <table><tr><th>operations</th><th></th></tr>${rows(Object.entries(done))}</table>
 <table><tr><th>rejected calls</th><th></th></tr>${rows(Object.entries(rejected))}</table>
+</div>
 <h2>Every fault</h2>
 <table>${timeline.faults.map((each) => row(each.fromMs, each.toMs ?? endMs, each.fault, each.what)).join('')}</table>
 </body></html>
