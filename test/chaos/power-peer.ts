@@ -1,8 +1,8 @@
 /** A peer of its own cluster on a machine that loses its power, and a program that counts up on its pages. */
 import { once } from 'node:events'
 import { readdirSync, statSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { freePorts } from '@quire/cli/internal'
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { expect } from 'vitest'
 import { INIT, keygen, quire, startQuire, testFolder, type Running } from '../../packages/cli/test/support/quire.js'
@@ -34,7 +34,7 @@ export class PowerPeer {
     const folder = testFolder()
     const [key, cluster] = [join(folder, 'key'), join(folder, 'cluster.json')]
     const id = await keygen(key)
-    const listen = `/ip4/127.0.0.1/tcp/${await freePort()}`
+    const listen = `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}`
     await quire([...INIT, '--out', cluster, '--clients', 'any', '--voters', `${listen}/p2p/${id}`])
     const files = ['--data-dir', machine.root, '--key', key, '--cluster', cluster]
     const args = ['peer', ...files, '--listen', listen, '--retained-log', '0']
@@ -168,12 +168,4 @@ class Counts {
       await client.close({ signal: AbortSignal.timeout(5000) }).catch(() => {})
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port
 }

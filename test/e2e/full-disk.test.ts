@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { freePorts } from '@quire/cli/internal'
 import { createDsmClient, type DsmClient } from '@quire/dsm-client'
 import { afterEach, describe, expect, it } from 'vitest'
 import { INIT, isAlive, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
@@ -93,19 +93,6 @@ async function startPeers(): Promise<DiskPeer[]> {
     undo.push(() => peer.kill())
   }
   return peers
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      return server
-    })
-  )
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  for (const server of servers) server.close()
-  return ports
 }
 
 interface Status {

@@ -1,7 +1,7 @@
 /** Clusters, peers and folders that are not what they seem: what real peers do (docs/identity.md). */
+import { freePorts } from '@quire/cli/internal'
 import { cp, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { afterEach, describe, expect, it } from 'vitest'
 import { PEERS_SLOT_BYTES } from '../../packages/store/src/peer/data-dir.js'
@@ -163,7 +163,7 @@ describe('peers that were founded from different configurations', () => {
     for (const name of ['one', 'two', 'three']) {
       const key = join(folder, `${name}.key`)
       const id = (await quire(['keygen', key])).stdout.trim()
-      peers.push({ id, key, address: `/ip4/127.0.0.1/tcp/${await freePort()}` })
+      peers.push({ id, key, address: `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}` })
     }
     const files = ['all', 'lone', 'addresses'].map((name) => join(folder, `${name}.json`)) as [string, string, string]
     const found = async (out: string, voters: readonly string[]): Promise<string> => {
@@ -236,7 +236,7 @@ describe('a peer that came back under another port', () => {
     const leader = await test.leader()
     const others = test.peers.filter((peer) => peer !== leader)
     await test.kill(leader)
-    await test.restartAt(leader, `/ip4/127.0.0.1/tcp/${await freePort()}`)
+    await test.restartAt(leader, `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}`)
     await until(
       async () => {
         const current = (await statusOf(...others)).find(({ role }) => role === 'leader')
@@ -267,13 +267,4 @@ function acknowledgedIn(peer: PeerProcess, about: PeerProcess): number {
 /** Copies the folder without the socket that a killed process leaves behind. */
 function copyFolder(from: string, to: string): Promise<void> {
   return cp(from, to, { recursive: true, filter: (path) => !basename(path).startsWith('lock-') })
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const address = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  if (typeof address !== 'object' || address === null) throw new Error('no port')
-  return address.port
 }

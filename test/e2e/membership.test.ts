@@ -1,4 +1,5 @@
 /** Peers join, are promoted, replaced and removed while clients work (docs/membership.md). */
+import { freePorts } from '@quire/cli/internal'
 import { mkdtemp, readdir, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -86,7 +87,7 @@ class Administered {
   async newcomer(name: string): Promise<Omit<PeerProcess, 'pid'>> {
     const key = join(this.folder, `${name}.key`)
     const peerId = await keygen(key)
-    const multiaddr = `/ip4/127.0.0.1/tcp/${await freePort()}/p2p/${peerId}`
+    const multiaddr = `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}/p2p/${peerId}`
     return { peerId, multiaddr, dataDir: join(this.folder, name), key }
   }
 }
@@ -97,17 +98,6 @@ function adminKeyOf({ peers }: TestCluster): string {
 
 function listenOf({ multiaddr }: Pick<PeerProcess, 'multiaddr'>): string {
   return multiaddr.replace(/\/p2p\/.*$/, '')
-}
-
-async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net')
-  return new Promise((resolve, reject) => {
-    const server = createServer().on('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number }
-      server.close(() => resolve(port))
-    })
-  })
 }
 
 describe('members of a cluster', () => {

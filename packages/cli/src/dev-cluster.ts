@@ -98,7 +98,7 @@ function pathsOf(folder: string, index: number): { keyFile: string; dataDir: str
 }
 
 /** Finds free ports on loopback: binds all of them at once, so that they differ, then releases them. */
-async function freePorts(count: number): Promise<number[]> {
+export async function freePorts(count: number): Promise<number[]> {
   const servers: Server[] = []
   try {
     for (let i = 0; i < count; i++) {

@@ -1,7 +1,7 @@
 /** A cluster of three etcd members on loopback, as a rival. It writes through etcd's JSON gateway. */
+import { freePorts } from '@quire/cli/internal'
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 
 interface Member {
@@ -122,12 +122,4 @@ async function post(url: string, body: object, signal: AbortSignal): Promise<unk
   const answer = await fetch(url, { method: 'POST', body: JSON.stringify(body), signal })
   if (!answer.ok) throw new Error(`${url}: ${answer.status}`)
   return answer.json()
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'))
-  await Promise.all(servers.map((server) => once(server, 'listening')))
-  const ports = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }

@@ -1,9 +1,9 @@
 /** The processes of a benchmark: a cluster of three peers, and workers. */
+import { freePorts } from '@quire/cli/internal'
 import { fork, spawn, execFile, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
-import { createServer, type AddressInfo } from 'node:net'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -212,7 +212,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     const key = join(dataDir, `${name}.key`)
     const { stdout } = await promisify(execFile)(process.execPath, [QUIRE, 'keygen', key, '--json'])
     const { peerId } = JSON.parse(stdout) as { peerId: string }
-    const multiaddr = `/ip4/127.0.0.1/tcp/${await freePort()}/p2p/${peerId}`
+    const multiaddr = `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}/p2p/${peerId}`
     return { peerId, multiaddr, dataDir: join(dataDir, name), key, pid: 0 }
   }
 
@@ -281,17 +281,6 @@ async function restart({ dataDir, key, multiaddr }: Peer, ...more: readonly stri
     if (tries === 20) throw new Error(`a peer does not start again: ${complaint.join('')}`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
-}
-
-/** A port that nobody uses now. Members need an address before they start. */
-async function freePort(): Promise<number> {
-  const server = createServer()
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 /** The conditions run commands, which take time from what is measured, so they are not asked often. */

@@ -1,7 +1,6 @@
 /** Peers in this process that are far from each other, and from everything that dials them from here. */
-import { once } from 'node:events'
+import { freePorts } from '@quire/cli/internal'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { createServer, type AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
@@ -27,7 +26,7 @@ export async function startFarPeers({ roundTripMs, configuredMs }: FarPeersInit)
   const distance = await moveAway(roundTripMs)
   const folder = await mkdtemp(join(tmpdir(), 'quire-far-'))
   const keys = await Promise.all([1, 2, 3].map(() => generatePrivateKey()))
-  const listen = await Promise.all(keys.map(async () => `/ip4/127.0.0.1/tcp/${await freePort()}`))
+  const listen = await Promise.all(keys.map(async () => `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}`))
   const voters = keys.map((key, i) => ({ peerId: peerIdFromKey(key), addresses: [listen[i]!] }))
   const cluster = { clusterId: 'far', voters, admins: [], clients: 'any', roundTripMs: configuredMs } as const
   const peers: Peer[] = []
@@ -50,15 +49,6 @@ export async function startFarPeers({ roundTripMs, configuredMs }: FarPeersInit)
       await rm(folder, { recursive: true, force: true })
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 export function portOf(multiaddr: string): number {

@@ -1,9 +1,8 @@
 /** The cluster of a run: three voters at first, and the changes of members that an operator makes. */
+import { freePorts } from '@quire/cli/internal'
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
 import { formatClusterFile } from '@quire/store/internal/cli'
-import { once } from 'node:events'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer, type AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import type { Machines } from '../machines/machine.js'
 import { Operator } from './operator.js'
@@ -165,7 +164,7 @@ export class ChaosCluster implements AsyncDisposable {
     const { machines, folder } = this.init
     const name = `peer${this.all.length + 1}`
     const machine = await machines.add(name)
-    const port = machines.lines === undefined ? await freePort() : PORT
+    const port = machines.lines === undefined ? (await freePorts(1))[0]! : PORT
     const peer = await Peer.make({ name, machine, port, folder: join(folder, name) })
     this.all.push(peer)
     await this.init.prepare(peer)
@@ -182,14 +181,4 @@ export class ChaosCluster implements AsyncDisposable {
     await peer.kill()
     this.members.splice(this.members.indexOf(peer), 1)
   }
-}
-
-/** A port of loopback that nobody uses now. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
 }
