@@ -12,7 +12,7 @@ function outcome(problems: readonly string[]): Outcome {
   timeline.worked('bank', [1, 2, 300])
   timeline.healed.push({ atMs: 30_000, progressMs: 400 })
   const judged = { events: 12, operations: 10, objects: 3 }
-  return { problems, timeline, judged, rejected: { BusyError: 2 }, done: { bank: 3 }, snapshots: 1 }
+  return { problems, timeline, judged, rejected: { BusyError: 2 }, snapshots: 1 }
 }
 
 const page = (problems: readonly string[]): string =>
@@ -25,6 +25,7 @@ describe('the report of a chaos run', () => {
     expect(text).toContain('<code>pnpm chaos --seed 7</code>')
     expect(text).toContain('10 operations on 3 pages and sizes of files were judged.')
     expect(text).toContain('<tr><td>leader killed</td><td class="count">1</td></tr>')
+    expect(text).toContain('<tr><td>bank</td><td class="count">3</td></tr>')
     expect(text).toContain('<tr><td>BusyError</td><td class="count">2</td></tr>')
     expect(text).toContain('<title>leader killed: peer1</title>')
   })

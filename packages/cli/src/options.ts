@@ -141,7 +141,7 @@ class FreshIdentityError extends NotAuthorizedError {
   }
 }
 
-/** Who may run a command. */
+/** Whose key a command needs. */
 export type KeyOwner = 'a listed client' | 'an admin'
 
 /** Returns the error to report for `error`: a refusal of a command without `key` says whose key the command needs. */

@@ -9,7 +9,7 @@ import { FAULTS } from './faults/index.js'
 import type { Fault } from './faults/fault.js'
 import { makeLoopback } from './machines/loopback.js'
 import { isInHub, makeNamespaces, runInHub, whyNoNamespaces } from './machines/namespaces.js'
-import { readOptions, USAGE, UsageError, type Options } from './options.js'
+import { readOptions, USAGE, type Options } from './options.js'
 import { reportPage } from './report/page.js'
 import { run, type Outcome } from './run.js'
 
@@ -18,7 +18,7 @@ async function main(): Promise<number> {
   try {
     options = readOptions(process.argv.slice(2))
   } catch (error) {
-    console.error(error instanceof UsageError ? `${error.message}\n${USAGE}` : `${(error as Error).message}\n${USAGE}`)
+    console.error(`${(error as Error).message}\n${USAGE}`)
     return 2
   }
   const why = whyNoNamespaces()
@@ -54,12 +54,10 @@ function chosen({ faults: kinds }: Options): Fault[] {
   return left
 }
 
-function print({ timeline, done, rejected, snapshots, judged, problems }: Outcome): void {
-  const counts = new Map<string, number>()
-  for (const { fault } of timeline.faults) counts.set(fault, (counts.get(fault) ?? 0) + 1)
-  for (const [fault, count] of counts) console.log(`${String(count).padStart(7)}  ${fault}`)
+function print({ timeline, rejected, snapshots, judged, problems }: Outcome): void {
+  for (const [fault, count] of timeline.faultCounts) console.log(`${String(count).padStart(7)}  ${fault}`)
   console.log(`${String(snapshots).padStart(7)}  snapshots installed`)
-  for (const [workload, count] of Object.entries(done))
+  for (const [workload, count] of timeline.operationCounts)
     console.log(`${String(count).padStart(7)}  operations of ${workload}`)
   for (const [error, count] of Object.entries(rejected))
     console.log(`${String(count).padStart(7)}  calls rejected with ${error}`)

@@ -1,6 +1,6 @@
 /** Makes the faults of a schedule, and heals everything after each round. */
 import type { RandomSource } from '@quire/testing'
-import type { Fault, World } from './faults/fault.js'
+import { LANES, type Fault, type World } from './faults/fault.js'
 import type { Round } from './schedule.js'
 import type { Timeline } from './timeline.js'
 
@@ -14,8 +14,6 @@ export interface NemesisInit {
   readonly progress: () => Promise<void>
   readonly log: (line: string) => void
 }
-
-const LANES = ['processes', 'lines'] as const
 
 /** Carries out the rounds. Rejects if the cluster does not recover from one. */
 export async function makeTrouble(rounds: readonly Round[], init: NemesisInit): Promise<void> {

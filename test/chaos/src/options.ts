@@ -21,10 +21,7 @@ export interface Options {
   readonly report: string | undefined
 }
 
-export class UsageError extends Error {
-  override readonly name = 'UsageError'
-}
-
+/** Throws an Error that names the wrong option. */
 export function readOptions(args: string[]): Options {
   const { values } = parseArgs({
     args,
@@ -41,18 +38,18 @@ export function readOptions(args: string[]): Options {
   const seed = values.seed === undefined ? Date.now() % 2 ** 31 : Number(values.seed)
   const rate = Number(values.rate)
   const clients = Number(values.clients)
-  if (!(minutes > 0 && minutes <= 24 * 60)) throw new UsageError(`--minutes: ${values.minutes} is no time`)
-  if (!(rate > 0 && rate <= 100)) throw new UsageError(`--rate: ${values.rate} is no rate`)
-  if (!Number.isSafeInteger(seed) || seed < 0) throw new UsageError(`--seed: ${values.seed} is no whole number`)
+  if (!(minutes > 0 && minutes <= 24 * 60)) throw new Error(`--minutes: ${values.minutes} is no time`)
+  if (!(rate > 0 && rate <= 100)) throw new Error(`--rate: ${values.rate} is no rate`)
+  if (!Number.isSafeInteger(seed) || seed < 0) throw new Error(`--seed: ${values.seed} is no whole number`)
   if (!(Number.isInteger(clients) && clients >= 1 && clients <= 16))
-    throw new UsageError(`--clients: ${values.clients} is no number from 1 to 16`)
+    throw new Error(`--clients: ${values.clients} is no number from 1 to 16`)
   return { minutes, seed, faults: kindsOf(values.faults), rate, clients, report: values.report }
 }
 
 function kindsOf(text: string | undefined): readonly FaultKind[] | undefined {
   return text?.split(',').map((name) => {
     const kind = FAULT_KINDS.find((each) => each === name)
-    if (kind === undefined) throw new UsageError(`--faults: ${name} is none of ${FAULT_KINDS.join(', ')}`)
+    if (kind === undefined) throw new Error(`--faults: ${name} is none of ${FAULT_KINDS.join(', ')}`)
     return kind
   })
 }

@@ -30,8 +30,6 @@ export interface RunInit {
 export interface Outcome extends Verdict {
   readonly timeline: Timeline
   readonly rejected: Readonly<Record<string, number>>
-  /** Operations by workload. */
-  readonly done: Readonly<Record<string, number>>
   /** Snapshots that peers have installed. */
   readonly snapshots: number
 }
@@ -60,7 +58,6 @@ class Run {
   private readonly sizes = new Map<string, number>()
   /** When each program of each client has last carried out an operation, by `client workload`. */
   private readonly workedAt = new Map<string, number>()
-  private readonly done: Record<string, number> = {}
   private readonly clients: Client[] = []
 
   constructor(private readonly init: RunInit) {}
@@ -89,11 +86,11 @@ class Run {
     const { facts, ends } = await this.finish()
     watching.abort()
     const history = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8')).join('')
-    const { timeline, wrong, rejected, sizes, done } = this
+    const { timeline, wrong, rejected, sizes } = this
     writeFileSync(join(folder, 'files.json'), `${JSON.stringify(Object.fromEntries(sizes))}\n`)
     log('judging the history')
     const verdict = verdictOf({ history, sizes, facts, ends, wrong, rejected })
-    return { ...verdict, timeline, rejected, done, snapshots: this.snapshotsOf(cluster) }
+    return { ...verdict, timeline, rejected, snapshots: this.snapshotsOf(cluster) }
   }
 
   private historyOf(index: number): string {
@@ -102,15 +99,12 @@ class Run {
 
   private async startClients(cluster: ChaosCluster): Promise<void> {
     const { machines, folder, clients, seed } = this.init
-    const workloads = WORKLOADS.map(({ name }) => name)
     for (let index = 1; index <= clients; index++) {
       const machine = await machines.add(`client${index}`)
       const ask = {
         peers: cluster.addresses,
         index,
-        clients,
         seed,
-        workloads,
         sessionTtlMs: SESSION_TTL_MS,
         faultTimeoutMs: FAULT_TIMEOUT_MS,
         history: this.historyOf(index)
@@ -123,10 +117,9 @@ class Run {
   private reported(client: string, report: Report): void {
     switch (report.type) {
       case 'progress':
-        for (const [workload, { latencies }] of Object.entries(report.workloads)) {
+        for (const [workload, latencies] of Object.entries(report.latencies)) {
           this.timeline.worked(workload, latencies)
           if (latencies.length > 0) this.workedAt.set(`${client} ${workload}`, this.timeline.nowMs)
-          this.done[workload] = (this.done[workload] ?? 0) + latencies.length
         }
         break
       case 'recorded':

@@ -1,6 +1,6 @@
 /** Which faults a run makes, in which order. It is pure: a seed gives the same schedule each time. */
 import type { RandomSource } from '@quire/testing'
-import type { Fault } from './faults/fault.js'
+import { LANES, type Fault } from './faults/fault.js'
 
 /** The faults between two healings, in the order of each lane. */
 export type Round = Readonly<Record<Fault['lane'], readonly Fault[]>>
@@ -13,7 +13,7 @@ export function schedule(faults: readonly Fault[], minutes: number, random: Rand
   const count = Math.max(1, Math.round(minutes / ROUND_MINUTES))
   const rounds = Array.from({ length: count }, () => ({ processes: [] as Fault[], lines: [] as Fault[] }))
   const offset = random.int(0, count - 1)
-  for (const lane of ['processes', 'lines'] as const) {
+  for (const lane of LANES) {
     const cards = faults
       .filter((fault) => fault.lane === lane)
       .flatMap((fault) => Array.from({ length: rounded(fault.perMinute * rate * minutes, random) }, () => fault))

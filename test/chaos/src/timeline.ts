@@ -14,17 +14,11 @@ export interface LeaderEvent {
   readonly leader: string | undefined
 }
 
-/** One second of one workload, over all clients. */
-export interface Second {
-  /** Of each operation, in milliseconds. */
-  readonly latencies: number[]
-}
-
 export class Timeline {
   readonly faults: FaultEvent[] = []
   readonly leaders: LeaderEvent[] = []
-  /** By workload, then by second. */
-  readonly seconds = new Map<string, Second[]>()
+  /** By workload, then by second: the milliseconds that each operation took, over all clients. */
+  readonly seconds = new Map<string, number[][]>()
   /** Rounds of faults that have been healed. */
   readonly healed: { readonly atMs: number; readonly progressMs: number }[] = []
   private readonly startMs = performance.now()
@@ -37,6 +31,18 @@ export class Timeline {
   get endMs(): number {
     const seconds = Math.max(0, ...[...this.seconds.values()].map(({ length }) => length))
     return Math.max(1_000, seconds * 1_000, ...this.healed.map(({ atMs, progressMs }) => atMs + progressMs))
+  }
+
+  /** How often each fault was made, in the order in which they came. */
+  get faultCounts(): [fault: string, count: number][] {
+    const counts = new Map<string, number>()
+    for (const { fault } of this.faults) counts.set(fault, (counts.get(fault) ?? 0) + 1)
+    return [...counts]
+  }
+
+  /** How many operations of each workload were carried out. */
+  get operationCounts(): [workload: string, count: number][] {
+    return [...this.seconds].map(([workload, all]) => [workload, all.reduce((sum, { length }) => sum + length, 0)])
   }
 
   begin(fault: string, what: string): FaultEvent {
@@ -54,7 +60,7 @@ export class Timeline {
     const all = this.seconds.get(workload) ?? []
     this.seconds.set(workload, all)
     const now = Math.floor(this.nowMs / 1_000)
-    while (all.length <= now) all.push({ latencies: [] })
-    all[now]!.latencies.push(...latencies)
+    while (all.length <= now) all.push([])
+    all[now]!.push(...latencies)
   }
 }

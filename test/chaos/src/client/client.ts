@@ -18,7 +18,6 @@ export class Client {
   readonly machine: Machine
   private readonly child: Child
   private readonly waiting = new Map<Report['type'], (report: Report) => void>()
-  private isPaused = false
 
   constructor({ machine, ask, log, onReport }: ClientInit) {
     this.machine = machine
@@ -50,13 +49,11 @@ export class Client {
   }
 
   pause(): void {
-    this.isPaused = true
-    this.child.signal('SIGSTOP')
+    this.child.pause()
   }
 
   resume(): void {
-    if (this.isPaused) this.child.signal('SIGCONT')
-    this.isPaused = false
+    this.child.resume()
   }
 
   /** Ends the programs. Resolves with what they know, by workload. */

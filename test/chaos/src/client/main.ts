@@ -30,22 +30,19 @@ const client = await createDsmClient({
 const context: WorkloadContext = {
   client,
   index: ask.index,
-  clients: ask.clients,
   random,
   record: ({ id: file }: DsmFile, size: number) => {
     if (!recorded.has(file)) report({ type: 'recorded', file, size })
     recorded.add(file)
   }
 }
-const workloads = WORKLOADS.filter(({ name }) => ask.workloads.includes(name))
-
 interface Running {
   readonly name: string
   readonly program: Program
   readonly runner: Runner
 }
 
-const running = workloads.map((workload): Running => {
+const running = WORKLOADS.map((workload): Running => {
   const { name, pauseMs } = workload
   const own = { ...context, random: random.fork(name) }
   const program = workload.program(own)
@@ -54,7 +51,7 @@ const running = workloads.map((workload): Running => {
     program,
     random: own.random.fork('pauses'),
     maxStepMs: CALLS_IN_A_STEP * ask.faultTimeoutMs,
-    rejected: ({ name: error, message }) => report({ type: 'rejected', workload: name, error, message }),
+    rejected: ({ name: error }) => report({ type: 'rejected', error }),
     wrong: (message) => report({ type: 'wrong', workload: name, message })
   })
   return { name, program, runner }
@@ -63,7 +60,7 @@ const running = workloads.map((workload): Running => {
 const reporting = setInterval(() => {
   // A process that was stopped meanwhile gets one tick for it.
   for (const { runner } of running) runner.tick(REPORT_MS)
-  report({ type: 'progress', workloads: Object.fromEntries(running.map(({ name, runner }) => [name, runner.take()])) })
+  report({ type: 'progress', latencies: Object.fromEntries(running.map(({ name, runner }) => [name, runner.take()])) })
 }, REPORT_MS)
 
 async function stop(): Promise<void> {
@@ -75,7 +72,7 @@ async function stop(): Promise<void> {
 
 async function end(): Promise<void> {
   const ends: Record<string, unknown> = {}
-  for (const each of workloads) ends[each.name] = await settle(each.name, () => each.end(context))
+  for (const each of WORKLOADS) ends[each.name] = await settle(each.name, () => each.end(context))
   report({ type: 'ended', ends })
 }
 

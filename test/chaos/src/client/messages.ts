@@ -3,9 +3,7 @@
 export interface ClientAsk {
   readonly peers: readonly string[]
   readonly index: number
-  readonly clients: number
   readonly seed: number
-  readonly workloads: readonly string[]
   readonly sessionTtlMs: number
   readonly faultTimeoutMs: number
   /** The file of the history. */
@@ -15,17 +13,13 @@ export interface ClientAsk {
 /** `stop` ends the programs, and `end` asks for what is left behind all of them. */
 export type Order = { readonly type: 'stop' } | { readonly type: 'end' }
 
-export interface WorkloadCounts {
-  /** The milliseconds that each operation since the last report took. */
-  readonly latencies: readonly number[]
-}
-
 export type Report =
-  | { readonly type: 'progress'; readonly workloads: Readonly<Record<string, WorkloadCounts>> }
+  /** By workload: the milliseconds that each operation since the last report took. */
+  | { readonly type: 'progress'; readonly latencies: Readonly<Record<string, readonly number[]>> }
   /** The history has the operations on this file, which was created with this size. */
   | { readonly type: 'recorded'; readonly file: string; readonly size: number }
   /** A call was rejected. */
-  | { readonly type: 'rejected'; readonly workload: string; readonly error: string; readonly message: string }
+  | { readonly type: 'rejected'; readonly error: string }
   /** A guarantee is broken. */
   | { readonly type: 'wrong'; readonly workload: string; readonly message: string }
   | { readonly type: 'stopped'; readonly facts: Readonly<Record<string, unknown>> }

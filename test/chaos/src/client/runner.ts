@@ -1,7 +1,6 @@
 /** Runs one program of a client, and counts what it does. */
 import type { RandomSource } from '@quire/testing'
 import { WrongError, type Program } from '../workloads/workload.js'
-import type { WorkloadCounts } from './messages.js'
 
 export interface RunnerInit {
   readonly pauseMs: number
@@ -14,7 +13,7 @@ export interface RunnerInit {
 }
 
 export class Runner {
-  private latencies: number[] = []
+  private readonly latencies: number[] = []
   private isStopped = false
   private readonly running: Promise<void>
   /** How long the step under way has taken, in ticks of a process that was not stopped. */
@@ -24,9 +23,9 @@ export class Runner {
     this.running = this.run()
   }
 
-  /** What was done since the last call. */
-  take(): WorkloadCounts {
-    return { latencies: this.latencies.splice(0) }
+  /** Returns the milliseconds that each operation since the last call took. */
+  take(): number[] {
+    return this.latencies.splice(0)
   }
 
   /** Time has passed in which this process ran. */

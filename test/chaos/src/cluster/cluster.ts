@@ -74,12 +74,11 @@ export class ChaosCluster implements AsyncDisposable {
   }
 
   /** A further peer joins and becomes a voter. */
-  async grow(): Promise<Peer> {
+  async grow(): Promise<void> {
     const added = await this.makePeer()
     await this.operator.insist({ type: 'addMember', member: added.member }, CHANGE_MS)
     await this.startNew(added)
     await this.operator.insist({ type: 'promoteMember', id: added.peerId }, CHANGE_MS)
-    return added
   }
 
   /** A voter leaves the cluster, and its machine is switched off. */
@@ -89,13 +88,12 @@ export class ChaosCluster implements AsyncDisposable {
   }
 
   /** A voter is lost with its key and its disk, and a new peer takes its place. */
-  async replace(peer: Peer): Promise<Peer> {
+  async replace(peer: Peer): Promise<void> {
     await this.forget(peer)
     const added = await this.makePeer()
     await this.operator.insist({ type: 'replaceMember', id: peer.peerId, by: added.member }, CHANGE_MS)
     await this.startNew(added)
     await this.votes(added)
-    return added
   }
 
   /** A voter loses its disk, keeps its key, and takes its own place again. */

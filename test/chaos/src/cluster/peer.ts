@@ -45,7 +45,6 @@ export class Peer {
   readonly notes: string[] = []
   private child: Child | undefined
   private listens: Promise<boolean> = Promise.resolve(false)
-  private isPaused = false
 
   private constructor(
     private readonly init: PeerInit,
@@ -142,7 +141,6 @@ export class Peer {
   /** Ends the process without notice. */
   async kill(): Promise<void> {
     await this.child?.finish('SIGKILL')
-    this.isPaused = false
   }
 
   /** The disk is lost, and an empty one takes its place. The process must have ended. */
@@ -159,13 +157,11 @@ export class Peer {
 
   /** Stops the process in its tracks, until `resume`. */
   pause(): void {
-    this.isPaused = true
-    this.child?.signal('SIGSTOP')
+    this.child?.pause()
   }
 
   resume(): void {
-    if (this.isPaused) this.child?.signal('SIGCONT')
-    this.isPaused = false
+    this.child?.resume()
   }
 }
 

@@ -60,8 +60,9 @@ export const clockJump: Fault = {
   make({ cluster, random }, begins) {
     const peer = random.pick(cluster.members)
     const seconds = random.int(-MAX_JUMP, MAX_JUMP)
-    begins(`${peer.name}: ${seconds > 0 ? '+' : ''}${seconds} s`)
-    writeFileSync(fileOf(peer), `${seconds >= 0 ? '+' : ''}${seconds}\n`)
+    const offset = `${seconds >= 0 ? '+' : ''}${seconds}`
+    begins(`${peer.name}: ${offset} s`)
+    writeFileSync(fileOf(peer), `${offset}\n`)
     return Promise.resolve()
   }
 }

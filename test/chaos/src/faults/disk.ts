@@ -2,7 +2,7 @@
 import { mkdirSync, statfsSync } from 'node:fs'
 import { command } from '../machines/command.js'
 import { isInHub } from '../machines/namespaces.js'
-import type { Fault } from './fault.js'
+import { oftenTheLeader, type Fault } from './fault.js'
 
 const MIB = 1024 * 1024
 const SIZE = 1024 * MIB
@@ -31,9 +31,9 @@ export const diskFull: Fault = {
   async release({ disk }) {
     await command(['umount', '--lazy', disk])
   },
-  async make({ cluster, random, pause }, begins) {
-    const leader = random.is(0.5) ? await cluster.leader() : undefined
-    const some = random.is(0.2) ? [...cluster.members] : [leader ?? random.pick(cluster.members)]
+  async make(world, begins) {
+    const { cluster, random, pause } = world
+    const some = random.is(0.2) ? [...cluster.members] : [await oftenTheLeader(world)]
     begins(some.map(({ name }) => name).join(', '))
     try {
       for (const { disk } of some) await fill(disk)

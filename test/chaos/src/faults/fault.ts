@@ -9,13 +9,15 @@ import type { Lines, Machine } from '../machines/machine.js'
 export const FAULT_KINDS = ['kill', 'stop', 'partition', 'members', 'disk', 'power', 'clock'] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
+export const LANES = ['processes', 'lines'] as const
+
 /** What faults happen to. */
 export interface World {
   readonly cluster: ChaosCluster
   readonly clients: readonly Client[]
   readonly lines: Lines | undefined
   readonly random: RandomSource
-  /** Resolves after the time, or when the run is given up. */
+  /** Resolves after the time. */
   readonly pause: (ms: number) => Promise<void>
 }
 
@@ -23,7 +25,7 @@ export interface Fault {
   readonly kind: FaultKind
   readonly name: string
   /** Faults of one lane come one after the other. Those of the other lane may come at the same time. */
-  readonly lane: 'processes' | 'lines'
+  readonly lane: (typeof LANES)[number]
   /** Why no run on this machine can make it; undefined if one can. */
   readonly whyNot?: () => string | undefined
   /** Prepares a peer before its first start. */
@@ -37,6 +39,12 @@ export interface Fault {
    * does not call it.
    */
   make(world: World, begins: (what: string) => void): Promise<void>
+}
+
+/** The leader in half of all cases, if there is one, and otherwise any peer. */
+export async function oftenTheLeader({ cluster, random }: World): Promise<Peer> {
+  const leader = random.is(0.5) ? await cluster.leader() : undefined
+  return leader ?? random.pick(cluster.members)
 }
 
 export function machinesOf({ cluster, clients }: World): Machine[] {

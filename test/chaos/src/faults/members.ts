@@ -1,10 +1,18 @@
-import type { ChaosCluster } from '../cluster/cluster.js'
 import type { Peer } from '../cluster/peer.js'
-import type { Fault } from './fault.js'
+import type { Fault, World } from './fault.js'
 
-async function follower(cluster: ChaosCluster): Promise<Peer | undefined> {
+/** Does something to a follower. Without a leader, nothing is certain to be one, and nothing happens. */
+async function withFollower(
+  { cluster }: World,
+  begins: (what: string) => void,
+  what: (name: string) => string,
+  make: (follower: Peer) => Promise<unknown>
+): Promise<void> {
   const leader = await cluster.leader()
-  return leader && cluster.members.find((peer) => peer !== leader)
+  const follower = leader && cluster.members.find((peer) => peer !== leader)
+  if (follower === undefined) return
+  begins(what(follower.name))
+  await make(follower)
 }
 
 const VOTERS = 3
@@ -15,16 +23,19 @@ export const growOrShrink: Fault = {
   name: 'members changed',
   lane: 'processes',
   perMinute: 0.2,
-  async make({ cluster }, begins) {
-    if (cluster.members.length <= VOTERS) {
-      begins('a peer joins')
-      await cluster.grow()
+  async make(world, begins) {
+    const { cluster } = world
+    if (cluster.members.length > VOTERS) {
+      await withFollower(
+        world,
+        begins,
+        (name) => `${name} is removed`,
+        (leaving) => cluster.shrink(leaving)
+      )
       return
     }
-    const leaving = await follower(cluster)
-    if (leaving === undefined) return
-    begins(`${leaving.name} is removed`)
-    await cluster.shrink(leaving)
+    begins('a peer joins')
+    await cluster.grow()
   }
 }
 
@@ -33,11 +44,13 @@ export const replaceVoter: Fault = {
   name: 'voter replaced',
   lane: 'processes',
   perMinute: 0.1,
-  async make({ cluster }, begins) {
-    const lost = await follower(cluster)
-    if (lost === undefined) return
-    begins(`${lost.name} is lost with its key`)
-    await cluster.replace(lost)
+  make(world, begins) {
+    return withFollower(
+      world,
+      begins,
+      (name) => `${name} is lost with its key`,
+      (lost) => world.cluster.replace(lost)
+    )
   }
 }
 
@@ -46,11 +59,9 @@ export const loseDisk: Fault = {
   name: 'disk lost',
   lane: 'processes',
   perMinute: 0.1,
-  async make({ cluster }, begins) {
-    const lost = await follower(cluster)
-    if (lost === undefined) return
-    begins(`${lost.name} comes back with an empty folder`)
-    await cluster.wipe(lost)
+  make(world, begins) {
+    const what = (name: string): string => `${name} comes back with an empty folder`
+    return withFollower(world, begins, what, (lost) => world.cluster.wipe(lost))
   }
 }
 
@@ -73,12 +84,12 @@ export const lagBehind: Fault = {
   name: 'snapshot forced',
   lane: 'processes',
   perMinute: 0.2,
-  async make({ cluster, pause }, begins) {
-    const away = await follower(cluster)
-    if (away === undefined) return
-    begins(`${away.name} is away for ${AWAY_MS / 1_000} s`)
-    await away.kill()
-    await pause(AWAY_MS)
-    await away.start()
+  make(world, begins) {
+    const what = (name: string): string => `${name} is away for ${AWAY_MS / 1_000} s`
+    return withFollower(world, begins, what, async (away) => {
+      await away.kill()
+      await world.pause(AWAY_MS)
+      await away.start()
+    })
   }
 }

@@ -1,6 +1,6 @@
 import type { Machine } from '../machines/machine.js'
 import { isInHub, whyNoNamespaces } from '../machines/namespaces.js'
-import { machinesOf, type Fault, type World } from './fault.js'
+import { machinesOf, oftenTheLeader, type Fault, type World } from './fault.js'
 
 const MIN_MS = 2_000
 const MAX_MS = 15_000
@@ -35,8 +35,7 @@ export const isolatePeer: Fault = {
   ...rest,
   name: 'peer isolated',
   async make(world, begins) {
-    const { cluster, random } = world
-    const peer = (random.is(0.5) ? await cluster.leader() : undefined) ?? random.pick(cluster.members)
+    const peer = await oftenTheLeader(world)
     begins(peer.name)
     const others = machinesOf(world).filter((machine) => machine !== peer.machine)
     await cutFor(world, bothWays([peer.machine], others))
@@ -48,9 +47,8 @@ export const oneWay: Fault = {
   ...rest,
   name: 'one way cut',
   async make(world, begins) {
-    const { cluster, random } = world
-    const peer = (random.is(0.5) ? await cluster.leader() : undefined) ?? random.pick(cluster.members)
-    const isDeaf = random.is(0.5)
+    const peer = await oftenTheLeader(world)
+    const isDeaf = world.random.is(0.5)
     begins(`${isDeaf ? 'to' : 'from'} ${peer.name}`)
     const others = machinesOf(world).filter((machine) => machine !== peer.machine)
     await cutFor(

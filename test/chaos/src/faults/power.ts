@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import type { Peer } from '../cluster/peer.js'
 import { losePower } from '../power/restore.js'
 import { buildPowerShim, whyNoPowerShim, type PowerFolders, type PowerShim } from '../power/shim.js'
-import type { Fault } from './fault.js'
+import { oftenTheLeader, type Fault } from './fault.js'
 
 /** By the folder of a run: one for all its peers. */
 const shims = new Map<string, Promise<PowerShim | undefined>>()
@@ -31,9 +31,9 @@ export const loseThePower: Fault = {
     const random = createRandomSource(0)
     peer.beforeStart.push(() => void losePower({ ...folders, random, lose: 'nothing' }))
   },
-  async make({ cluster, random, pause }, begins) {
-    const leader = random.is(0.5) ? await cluster.leader() : undefined
-    const some = random.is(0.4) ? [...cluster.members] : [leader ?? random.pick(cluster.members)]
+  async make(world, begins) {
+    const { cluster, random, pause } = world
+    const some = random.is(0.4) ? [...cluster.members] : [await oftenTheLeader(world)]
     await Promise.all(some.map((peer) => peer.kill()))
     const lose = random.is(0.3) ? 'everything' : 'random'
     const losses = some.map((peer) => losePower({ ...foldersOf(peer), random, lose }))

@@ -1,4 +1,4 @@
-import type { Fault } from './fault.js'
+import { oftenTheLeader, type Fault } from './fault.js'
 
 /** Long enough for elections, and for leases to run out. */
 const MAX_STOP_MS = 15_000
@@ -8,9 +8,9 @@ export const stopPeer: Fault = {
   name: 'peer stopped',
   lane: 'processes',
   perMinute: 0.4,
-  async make({ cluster, random, pause }, begins) {
-    const leader = random.is(0.5) ? await cluster.leader() : undefined
-    const peer = leader ?? random.pick(cluster.members)
+  async make(world, begins) {
+    const { random, pause } = world
+    const peer = await oftenTheLeader(world)
     begins(peer.name)
     peer.pause()
     await pause(random.exponential(MAX_STOP_MS / 3))

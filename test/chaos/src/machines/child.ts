@@ -18,6 +18,7 @@ export interface ChildInit {
 export class Child {
   private readonly process: ChildProcess
   private readonly exit: Promise<unknown>
+  private isPaused = false
 
   constructor({ machine, command, env = {}, log, onLine }: ChildInit) {
     const [program, ...args] = machine.on(command)
@@ -26,10 +27,6 @@ export class Child {
     this.process.stdin!.on('error', () => {})
     this.process.stderr!.pipe(createWriteStream(log, { flags: 'a' }))
     createInterface({ input: this.process.stdout! }).on('line', onLine)
-  }
-
-  get pid(): number {
-    return this.process.pid!
   }
 
   get hasEnded(): boolean {
@@ -57,6 +54,17 @@ export class Child {
 
   signal(signal: NodeJS.Signals): void {
     if (!this.hasEnded) this.process.kill(signal)
+  }
+
+  /** Stops the process in its tracks, until `resume`. */
+  pause(): void {
+    this.isPaused = true
+    this.signal('SIGSTOP')
+  }
+
+  resume(): void {
+    if (this.isPaused) this.signal('SIGCONT')
+    this.isPaused = false
   }
 
   /** Sends the signal and waits for the end. */

@@ -131,8 +131,8 @@ class Namespaces implements Machines {
     await command(machine.on(['nft', `add element ${TABLE} cut { ${from.address} }`]))
   }
 
-  private async thin(to: Machine, bitsPerSecond: number): Promise<void> {
-    const machine = this.of(to)
+  private async thin(at: Machine, bitsPerSecond: number): Promise<void> {
+    const machine = this.of(at)
     this.thinned.add(machine)
     const limit = ['rate', `${bitsPerSecond}bit`, 'burst', BURST, 'latency', '500ms']
     await command(machine.on(['tc', 'qdisc', 'replace', 'dev', DEVICE, 'root', 'tbf', ...limit]))

@@ -38,7 +38,7 @@ export interface NameRecord {
   readonly kind: 'name'
   readonly order: bigint
   readonly op: bigint
-  /** What has the name; 0 for a name that is made. */
+  /** The inode that has the name; 0 if the change makes it. */
   readonly inode: bigint
   readonly change: NameChange
   readonly from: Place

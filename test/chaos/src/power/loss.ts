@@ -68,7 +68,7 @@ export function loseNames(
     const kept = chooser(random.fork(nameOf(folder)), lose)(inIt.length)
     for (const name of inIt.slice(kept)) undone.add(name)
   }
-  // What is undone in one folder takes the later changes of the other folder along.
+  // A move is a change of two folders. Where one of them loses it, the other loses it as well, with its later changes.
   for (const name of undone) {
     for (const folder of name.unflushed) {
       const inIt = changes.get(folder)!

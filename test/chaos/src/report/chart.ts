@@ -2,7 +2,7 @@
 import type { Timeline } from '../timeline.js'
 
 const WIDTH = 1100
-/** What is left of the time axis, for names. */
+/** The width of the column of names, on the left of the time axis. */
 const MARGIN = 170
 const ROW = 18
 /** A bar of this width has room for the name of a peer. */

@@ -1,6 +1,6 @@
 /** The report of a run: one HTML page that needs nothing else. Pure. */
 import type { Outcome } from '../run.js'
-import type { Second, Timeline } from '../timeline.js'
+import type { Timeline } from '../timeline.js'
 import { escapeText, faultChart, lineChart, type Line } from './chart.js'
 
 export interface PageInit {
@@ -22,7 +22,7 @@ table { border-collapse: collapse } td, th { padding: 2px 14px 2px 0; text-align
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }`
 
 export function reportPage({ seed, minutes, again, outcome }: PageInit): string {
-  const { problems, timeline, judged, done, rejected, snapshots } = outcome
+  const { problems, timeline, judged, rejected, snapshots } = outcome
   const endMs = timeline.endMs
   const isFine = problems.length === 0
   const verdict = isFine
@@ -30,7 +30,6 @@ export function reportPage({ seed, minutes, again, outcome }: PageInit): string 
     : problems.length === 1
       ? 'A problem was found.'
       : `${problems.length} problems were found.`
-  const faults = countsOf(timeline.faults.map(({ fault }) => fault))
   const slowest = Math.max(0, ...timeline.healed.map(({ progressMs }) => progressMs))
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Chaos run, seed ${seed}</title><style>${STYLE}</style></head><body>
@@ -48,20 +47,14 @@ ${lineChart(rates(timeline), endMs, '/s', false)}
 ${lineChart(durations(timeline), endMs, 'ms', true)}
 <h2>Counts</h2>
 <div class="side">
-<table><tr><th>faults</th><th></th></tr>${rows([...faults, ['snapshots installed', snapshots]])}</table>
-<table><tr><th>operations</th><th></th></tr>${rows(Object.entries(done))}</table>
+<table><tr><th>faults</th><th></th></tr>${rows([...timeline.faultCounts, ['snapshots installed', snapshots]])}</table>
+<table><tr><th>operations</th><th></th></tr>${rows(timeline.operationCounts)}</table>
 <table><tr><th>rejected calls</th><th></th></tr>${rows(Object.entries(rejected))}</table>
 </div>
 <h2>Every fault</h2>
 <table>${timeline.faults.map((each) => row(each.fromMs, each.toMs ?? endMs, each.fault, each.what)).join('')}</table>
 </body></html>
 `
-}
-
-function countsOf(names: readonly string[]): [string, number][] {
-  const counts = new Map<string, number>()
-  for (const name of names) counts.set(name, (counts.get(name) ?? 0) + 1)
-  return [...counts]
 }
 
 function rows(counts: readonly (readonly [string, number])[]): string {
@@ -75,13 +68,13 @@ function row(fromMs: number, toMs: number, fault: string, what: string): string 
 }
 
 function rates({ seconds }: Timeline): Line[] {
-  return [...seconds].map(([name, all]) => ({ name, values: all.map(({ latencies }) => latencies.length) }))
+  return [...seconds].map(([name, all]) => ({ name, values: all.map(({ length }) => length) }))
 }
 
 function durations({ seconds }: Timeline): Line[] {
   const all = [...seconds.values()]
   const length = Math.max(0, ...all.map((each) => each.length))
-  const merged = Array.from({ length }, (_, i) => all.flatMap((each: readonly Second[]) => each[i]?.latencies ?? []))
+  const merged = Array.from({ length }, (_, i) => all.flatMap((each) => each[i] ?? []))
   const line = (name: string, share: number): Line => ({
     name,
     values: merged.map((latencies) => quantile(latencies, share))

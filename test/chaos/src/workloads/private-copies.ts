@@ -41,9 +41,8 @@ class PrivateCopies implements Program<null> {
 
   forget(error: Error): void {
     this.shared.forget(error)
-    if (error.name === 'SessionExpiredError' || error.name === 'ClosedError') this.copy = undefined
-    // A write without an outcome may have taken place.
-    else if (this.copy !== undefined) this.copy = undefined
+    // Its session may be gone. If not, a write without an outcome may have taken place.
+    this.copy = undefined
   }
 
   facts(): Promise<null> {

@@ -117,7 +117,7 @@ class Queue implements Program<QueueFacts> {
 
   forget(error: Error): void {
     if (error.name === 'SessionExpiredError') {
-      // What was not flushed may be undone, or may not.
+      // The loss undoes changes without a flush, unless another client has seen them.
       this.maybeTaken.push(...this.pendingTaken)
       this.pendingPut = []
       this.pendingTaken = []

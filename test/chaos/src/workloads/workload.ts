@@ -6,8 +6,6 @@ export interface WorkloadContext {
   readonly client: DsmClient
   /** 1, 2, …: the client that runs this program. */
   readonly index: number
-  /** How many clients run the workload. */
-  readonly clients: number
   readonly random: RandomSource
   /** Names a file whose operations the checker judges, and the size that it was created with. */
   readonly record: (file: DsmFile, size: number) => void
@@ -33,7 +31,7 @@ export interface Workload<Facts = unknown, End = unknown> {
   program(context: WorkloadContext): Program<Facts>
   /** Reads what is left when all programs have ended. One client does this. */
   end(context: WorkloadContext): Promise<End>
-  /** What is wrong with the end, in one line each. It is pure. */
+  /** Returns the problems of the end, one line each. Pure. */
   judge(facts: readonly Facts[], end: End): string[]
 }
 
