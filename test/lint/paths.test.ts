@@ -17,6 +17,7 @@ const UNTRACKED = new Set([
   'visits.mjs',
   'visits.mts',
   'cluster.json',
+  'files.json',
   'identity.json',
   'join.json',
   'listen.json',
