@@ -4,9 +4,11 @@ import { generatePrivateKey, peerIdFromKey } from '@quire/net'
 import { formatClusterFile } from '@quire/store/internal/cli'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { command } from '../machines/command.js'
 import type { Machines } from '../machines/machine.js'
 import { Operator } from './operator.js'
 import { Peer } from './peer.js'
+import { quire } from './quire.js'
 import { until } from './until.js'
 
 export interface ClusterInit {
@@ -22,6 +24,8 @@ export interface ClusterInit {
 /** A voter that has lost its disk needs a snapshot, which takes its time beside the workloads. */
 const CHANGE_MS = 180_000
 const PORT = 4001
+/** A part of what a log keeps. */
+const FILLER_BYTES = 8 * 1024 * 1024
 
 export class ChaosCluster implements AsyncDisposable {
   /** The peers that belong to the cluster. */
@@ -113,6 +117,23 @@ export class ChaosCluster implements AsyncDisposable {
       await peer.start()
       await this.healthy(CHANGE_MS)
     }
+  }
+
+  /** Writes until the leader's log has dropped every entry that it has now. */
+  async outgrowLog(): Promise<void> {
+    const file = join(this.init.folder, 'filler')
+    writeFileSync(file, Buffer.alloc(FILLER_BYTES, 1))
+    let last: number | undefined
+    let failure = ''
+    const isOutgrown = async (): Promise<boolean> => {
+      const log = await this.operator.log()
+      last ??= log?.last
+      if (log !== undefined && log.first > last!) return true
+      const put = quire('put', file, '/filler', '--peers', this.addresses.join(','))
+      await command(put).catch((error: unknown) => (failure = `, but ${(error as Error).message}`))
+      return false
+    }
+    await until(isOutgrown, () => `the leader's log to drop its entries${failure}`, CHANGE_MS)
   }
 
   /** What each peer that ever belonged to the cluster has logged. */

@@ -31,14 +31,16 @@ export class Operator implements AsyncDisposable {
     return new Map((await Promise.all(asked)).flat())
   }
 
-  /** The leader, as itself and a majority of its voters say. */
   async leader(): Promise<Peer | undefined> {
-    const all = [...(await this.statuses())]
-    const [found] = all.filter(([, { role }]) => role === 'leader').toSorted(([, a], [, b]) => b.term - a.term)
-    if (found === undefined) return undefined
-    const [peer, leader] = found
-    const following = all.filter(([, each]) => follows(each, leader))
-    return following.length * 2 > leader.voters.length ? peer : undefined
+    return leaderOf(await this.statuses())
+  }
+
+  /** The entries that the leader's log has; undefined without a leader that can say it. */
+  async log(): Promise<{ readonly first: number; readonly last: number } | undefined> {
+    const all = await this.statuses()
+    const leader = leaderOf(all)
+    const status = leader && all.get(leader)
+    return status?.store && { first: status.store.firstIndex, last: status.lastIndex }
   }
 
   /** Whether all voters answer and follow one leader, and there is no learner. */
@@ -85,6 +87,16 @@ export class Operator implements AsyncDisposable {
       return answer.type === 'redirect' ? answer : { result: answer }
     })
   }
+}
+
+/** The leader, as itself and a majority of its voters say. */
+function leaderOf(statuses: ReadonlyMap<Peer, StatusAnswer>): Peer | undefined {
+  const all = [...statuses]
+  const [found] = all.filter(([, { role }]) => role === 'leader').toSorted(([, a], [, b]) => b.term - a.term)
+  if (found === undefined) return undefined
+  const [peer, leader] = found
+  const following = all.filter(([, each]) => follows(each, leader))
+  return following.length * 2 > leader.voters.length ? peer : undefined
 }
 
 /** Whether the peer is a voter of the leader's configuration and follows that leader. The leader follows itself. */

@@ -2,13 +2,11 @@
 import { generatePrivateKey, peerIdFromKey, savePrivateKey } from '@quire/net'
 import type { Member } from '@quire/protocol'
 import { mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { Child } from '../machines/child.js'
 import type { Machine } from '../machines/machine.js'
+import { quire } from './quire.js'
 
-const require = createRequire(import.meta.url)
-const QUIRE = join(dirname(require.resolve('@quire/cli/package.json')), 'bin/quire.js')
 /** Peers keep no log for others, so one that is behind needs a snapshot. */
 const PEER_OPTIONS = ['--retained-log', '0', '--exit-with-stdin', '--json']
 /** A start reads the log and the pages, on a busy machine. */
@@ -111,7 +109,7 @@ export class Peer {
     })
     const child = new Child({
       machine: this.machine,
-      command: [process.execPath, QUIRE, 'peer', ...own, ...PEER_OPTIONS, ...args],
+      command: quire('peer', ...own, ...PEER_OPTIONS, ...args),
       env: this.environment,
       log: this.log,
       onLine: () => heard()

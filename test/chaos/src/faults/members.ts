@@ -77,18 +77,16 @@ export const roll: Fault = {
 }
 
 /** A follower is away until the log has dropped what it lacks. */
-const AWAY_MS = 12_000
-
 export const lagBehind: Fault = {
   kind: 'members',
   name: 'snapshot forced',
   lane: 'processes',
   perMinute: 0.2,
   make(world, begins) {
-    const what = (name: string): string => `${name} is away for ${AWAY_MS / 1_000} s`
+    const what = (name: string): string => `${name} is away until the log has dropped what it lacks`
     return withFollower(world, begins, what, async (away) => {
       await away.kill()
-      await world.pause(AWAY_MS)
+      await world.cluster.outgrowLog()
       await away.start()
     })
   }
