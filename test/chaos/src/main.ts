@@ -1,40 +1,53 @@
 /**
- * `pnpm chaos`: real peers and clients, on machines of their own where this process may make them, under faults. The
- * histories must be linearizable, and nothing that was acknowledged may be lost.
+ * `pnpm chaos`: real peers and clients under faults. The histories must be linearizable, and nothing that was
+ * acknowledged may be lost. The cluster is the run's own, or that of a user.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { FAULTS } from './faults/index.js'
+import { readGivenFile, type GivenFile } from './cluster/given-file.js'
 import type { Fault } from './faults/fault.js'
-import { makeLoopback } from './machines/loopback.js'
-import { isInHub, makeNamespaces, runInHub, whyNoNamespaces } from './machines/namespaces.js'
+import { FAULTS, OWN_FAULTS } from './faults/index.js'
+import { runOnGivenCluster, whyNotGiven } from './given-run.js'
+import { isInHub, runInHub, whyNoNamespaces } from './machines/namespaces.js'
 import { readOptions, USAGE, type Options } from './options.js'
+import { runOnOwnCluster } from './own-run.js'
 import { reportPage } from './report/page.js'
-import { run, type Outcome } from './run.js'
+import type { Outcome, RunSettings } from './run.js'
+
+type Named = Pick<Fault, 'kind' | 'name'>
+type Carried = (settings: RunSettings) => Promise<Outcome>
 
 async function main(): Promise<number> {
   let options: Options
+  let given: GivenFile | undefined
   try {
     options = readOptions(process.argv.slice(2))
+    given = options.cluster === undefined ? undefined : readGivenFile(options.cluster)
   } catch (error) {
     console.error(`${(error as Error).message}\n${USAGE}`)
     return 2
   }
-  const why = whyNoNamespaces()
-  if (why === undefined && !isInHub()) return runInHub()
-  const faults = chosen(options)
-  if (faults.length === 0) return 2
+  if (given === undefined && whyNoNamespaces() === undefined && !isInHub()) return runInHub()
+  const carryOut = given === undefined ? ownRun(options) : givenRun(given, options)
+  if (carryOut === undefined) {
+    console.error('no fault is left to make')
+    return 2
+  }
   const { seed, minutes, clients, rate } = options
   const folder = options.report ?? mkdtempSync(join(tmpdir(), 'quire-chaos-'))
   if (options.report !== undefined) mkdirSync(folder)
-  await using machines = why === undefined ? await makeNamespaces() : makeLoopback()
   console.log(`seed ${seed}, ${minutes} minutes, files in ${folder}`)
-  const outcome = await run({ machines, folder, seed, minutes, clients, rate, faults, log: console.log })
+  let outcome: Outcome
+  try {
+    outcome = await carryOut({ folder, seed, minutes, clients, rate, log: console.log })
+  } catch (error) {
+    console.error('the run could not be carried out:', error)
+    return 2
+  }
   print(outcome)
   const isFine = outcome.problems.length === 0
-  const kinds = options.faults === undefined ? '' : ` --faults ${options.faults.join(',')}`
-  const again = `pnpm chaos --minutes ${minutes} --seed ${seed} --rate ${rate} --clients ${clients}${kinds}`
+  const again = commandOf(options)
   writeFileSync(join(folder, 'report.html'), reportPage({ seed, minutes, again, outcome }))
   if (!isFine) console.log(`again: ${again}`)
   if (isFine && options.report === undefined) rmSync(folder, { recursive: true })
@@ -42,21 +55,43 @@ async function main(): Promise<number> {
   return isFine ? 0 : 1
 }
 
-/** The faults of the chosen kinds that this machine can make. Says which it cannot. */
-function chosen({ faults: kinds }: Options): Fault[] {
-  const wanted = FAULTS.filter(({ kind }) => kinds === undefined || kinds.includes(kind))
-  const left = wanted.filter(({ whyNot }) => whyNot?.() === undefined)
-  for (const { name, whyNot } of wanted) {
-    const why = whyNot?.()
-    if (why !== undefined) console.log(`not made: ${name}: ${why}`)
+/** Undefined if no fault is left to make. */
+function ownRun(options: Options): Carried | undefined {
+  const faults = chosen([...FAULTS, ...OWN_FAULTS], options, ({ whyNot }) => whyNot?.())
+  return faults.length === 0 ? undefined : (settings) => runOnOwnCluster(faults, settings)
+}
+
+/** Undefined if no fault is left to make. */
+function givenRun(given: GivenFile, options: Options): Carried | undefined {
+  const whyNot = whyNotGiven(given)
+  const faults = chosen(FAULTS, options, whyNot)
+  chosen(OWN_FAULTS, options, whyNot)
+  return faults.length === 0 ? undefined : (settings) => runOnGivenCluster(given, faults, settings)
+}
+
+/** The faults of the chosen kinds that can be made. Says which cannot. */
+function chosen<F extends Named>(
+  faults: readonly F[],
+  { faults: kinds }: Options,
+  whyNot: (fault: F) => string | undefined
+): F[] {
+  const wanted = faults.filter(({ kind }) => kinds === undefined || kinds.includes(kind))
+  for (const fault of wanted) {
+    const why = whyNot(fault)
+    if (why !== undefined) console.log(`not made: ${fault.name}: ${why}`)
   }
-  if (left.length === 0) console.error('no fault is left to make')
-  return left
+  return wanted.filter((fault) => whyNot(fault) === undefined)
+}
+
+function commandOf({ seed, minutes, clients, rate, faults, cluster }: Options): string {
+  const kinds = faults === undefined ? '' : ` --faults ${faults.join(',')}`
+  const where = cluster === undefined ? '' : ` --cluster ${cluster}`
+  return `pnpm chaos --minutes ${minutes} --seed ${seed} --rate ${rate} --clients ${clients}${kinds}${where}`
 }
 
 function print({ timeline, rejected, snapshots, judged, problems }: Outcome): void {
   for (const [fault, count] of timeline.faultCounts) console.log(`${String(count).padStart(7)}  ${fault}`)
-  console.log(`${String(snapshots).padStart(7)}  snapshots installed`)
+  if (snapshots !== undefined) console.log(`${String(snapshots).padStart(7)}  snapshots installed`)
   for (const [workload, count] of timeline.operationCounts)
     console.log(`${String(count).padStart(7)}  operations of ${workload}`)
   for (const [error, count] of Object.entries(rejected))

@@ -1,11 +1,12 @@
 /** Makes the faults of a schedule, and heals everything after each round. */
 import type { RandomSource } from '@quire/testing'
+import type { Cluster } from './cluster/cluster.js'
 import { LANES, type Fault, type World } from './faults/fault.js'
 import type { Round } from './schedule.js'
 import type { Timeline } from './timeline.js'
 
-export interface NemesisInit {
-  readonly world: World
+export interface NemesisInit<C extends Cluster> {
+  readonly world: World<C>
   readonly timeline: Timeline
   readonly random: RandomSource
   /** The faults of a round begin within this time, unless the one before takes longer. */
@@ -16,7 +17,7 @@ export interface NemesisInit {
 }
 
 /** Carries out the rounds. Rejects if the cluster does not recover from one. */
-export async function makeTrouble(rounds: readonly Round[], init: NemesisInit): Promise<void> {
+export async function makeTrouble<C extends Cluster>(rounds: readonly Round<C>[], init: NemesisInit<C>): Promise<void> {
   for (const [i, round] of rounds.entries()) {
     init.log(`round ${i + 1} of ${rounds.length}`)
     await Promise.all(LANES.map((lane) => makeLane(round[lane], lane, init)))
@@ -24,7 +25,11 @@ export async function makeTrouble(rounds: readonly Round[], init: NemesisInit): 
   }
 }
 
-async function makeLane(faults: readonly Fault[], lane: Fault['lane'], init: NemesisInit): Promise<void> {
+async function makeLane<C extends Cluster>(
+  faults: readonly Fault<C>[],
+  lane: Fault['lane'],
+  init: NemesisInit<C>
+): Promise<void> {
   const { timeline, world, roundMs } = init
   const random = init.random.fork(`${lane} ${timeline.healed.length}`)
   const times = faults.map(() => timeline.nowMs + random.between(0, roundMs)).sort((a, b) => a - b)
@@ -35,7 +40,7 @@ async function makeLane(faults: readonly Fault[], lane: Fault['lane'], init: Nem
   }
 }
 
-async function makeOne(fault: Fault, { world, timeline, log }: NemesisInit): Promise<void> {
+async function makeOne<C extends Cluster>(fault: Fault<C>, { world, timeline, log }: NemesisInit<C>): Promise<void> {
   let event: ReturnType<Timeline['begin']> | undefined
   const begins = (what: string): void => {
     event = timeline.begin(fault.name, what)
@@ -50,12 +55,10 @@ async function makeOne(fault: Fault, { world, timeline, log }: NemesisInit): Pro
   }
 }
 
-/** All peers run, all lines are whole: the cluster must serve again, and each program go on. */
-async function heal({ world, timeline, progress, log }: NemesisInit): Promise<void> {
-  const { cluster, clients, lines } = world
-  await lines?.mend()
-  for (const client of clients) client.resume()
-  await cluster.revive()
+/** The trouble is over: the cluster must serve again, and each program go on. */
+async function heal<C extends Cluster>({ world, timeline, progress, log }: NemesisInit<C>): Promise<void> {
+  for (const client of world.clients) client.resume()
+  await world.cluster.heal()
   const atMs = timeline.nowMs
   await progress()
   const progressMs = timeline.nowMs - atMs

@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { FAULT_KINDS, type FaultKind } from './faults/fault.js'
 
 export const USAGE = `usage: pnpm chaos [--minutes M] [--seed S] [--faults KIND,…] [--rate X] [--clients N] [--report FOLDER]
+                   [--cluster FILE]
 
   --minutes M      how long faults are made, about; default 3
   --seed S         decides which faults come, in which order; default: the time
@@ -10,7 +11,8 @@ export const USAGE = `usage: pnpm chaos [--minutes M] [--seed S] [--faults KIND,
   --rate X         makes faults X times as often; default 1
   --clients N      clients, each on a machine of its own; default 3
   --report FOLDER  folder for the report, the histories and the logs; it must not exist; default: a temporary one,
-                   which is removed after a run without problems`
+                   which is removed after a run without problems
+  --cluster FILE   describes a cluster of your own (docs/chaos.md); default: a cluster that the run makes`
 
 export interface Options {
   readonly minutes: number
@@ -19,6 +21,8 @@ export interface Options {
   readonly rate: number
   readonly clients: number
   readonly report: string | undefined
+  /** Describes the cluster of a user. */
+  readonly cluster: string | undefined
 }
 
 /** Throws an Error that names the wrong option. */
@@ -31,7 +35,8 @@ export function readOptions(args: string[]): Options {
       faults: { type: 'string' },
       rate: { type: 'string', default: '1' },
       clients: { type: 'string', default: '3' },
-      report: { type: 'string' }
+      report: { type: 'string' },
+      cluster: { type: 'string' }
     }
   })
   const minutes = Number(values.minutes)
@@ -43,7 +48,15 @@ export function readOptions(args: string[]): Options {
   if (!Number.isSafeInteger(seed) || seed < 0) throw new Error(`--seed: ${values.seed} is no whole number`)
   if (!(Number.isInteger(clients) && clients >= 1 && clients <= 16))
     throw new Error(`--clients: ${values.clients} is no number from 1 to 16`)
-  return { minutes, seed, faults: kindsOf(values.faults), rate, clients, report: values.report }
+  return {
+    minutes,
+    seed,
+    faults: kindsOf(values.faults),
+    rate,
+    clients,
+    report: values.report,
+    cluster: values.cluster
+  }
 }
 
 function kindsOf(text: string | undefined): readonly FaultKind[] | undefined {

@@ -1,13 +1,12 @@
-/** One run: a cluster, clients with their workloads, faults, and the verdict. */
+/** One run on a cluster: clients with their workloads, faults, and the verdict. */
 import { createRandomSource } from '@quire/testing'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from './client/client.js'
 import type { Report } from './client/messages.js'
-import { ChaosCluster } from './cluster/cluster.js'
-import type { Peer } from './cluster/peer.js'
-import type { Fault, World } from './faults/fault.js'
+import type { Cluster } from './cluster/cluster.js'
+import type { Fault } from './faults/fault.js'
 import type { Machines } from './machines/machine.js'
 import { makeTrouble } from './nemesis.js'
 import { schedule } from './schedule.js'
@@ -15,26 +14,33 @@ import { Timeline } from './timeline.js'
 import { verdictOf, type Verdict } from './verdict.js'
 import { WORKLOADS } from './workloads/index.js'
 
-export interface RunInit {
-  readonly machines: Machines
+export interface RunSettings {
+  /** Takes histories and logs. */
   readonly folder: string
   readonly seed: number
   readonly minutes: number
   readonly clients: number
   /** Faults come this many times as often. */
   readonly rate: number
-  readonly faults: readonly Fault[]
   readonly log: (line: string) => void
+}
+
+export interface RunInit<C extends Cluster> extends RunSettings {
+  readonly cluster: C
+  readonly faults: readonly Fault<C>[]
+  /** Where the clients live. */
+  readonly machines: Machines
+  /** The beginning of all paths in the cluster. */
+  readonly place: string
 }
 
 export interface Outcome extends Verdict {
   readonly timeline: Timeline
   readonly rejected: Readonly<Record<string, number>>
-  /** Snapshots that peers have installed. */
-  readonly snapshots: number
+  /** Snapshots that peers have installed; undefined if the run cannot tell. */
+  readonly snapshots: number | undefined
 }
 
-const VOTERS = 3
 const SESSION_TTL_MS = 10_000
 const FAULT_TIMEOUT_MS = 30_000
 /** How soon each program must go on when all faults are over. */
@@ -42,16 +48,14 @@ const PROGRESS_MS = 30_000
 /** The last step of a program, and what it makes durable. */
 const STOP_MS = 4 * FAULT_TIMEOUT_MS + 30_000
 const LEADER_POLL_MS = 1_000
-/** What a peer logs that has received a snapshot. */
-const INSTALLED = 'a snapshot from the leader has become the state'
 
-export async function run(init: RunInit): Promise<Outcome> {
+export async function run<C extends Cluster>(init: RunInit<C>): Promise<Outcome> {
   const chaos = new Run(init)
   return chaos.run()
 }
 
 /** Carries one run out. */
-class Run {
+class Run<C extends Cluster> {
   private readonly timeline = new Timeline()
   private readonly wrong: string[] = []
   private readonly rejected: Record<string, number> = {}
@@ -60,29 +64,19 @@ class Run {
   private readonly workedAt = new Map<string, number>()
   private readonly clients: Client[] = []
 
-  constructor(private readonly init: RunInit) {}
+  constructor(private readonly init: RunInit<C>) {}
 
   async run(): Promise<Outcome> {
-    const { machines, folder, faults, log } = this.init
-    mkdirSync(folder, { recursive: true })
-    log('starting the cluster')
-    const prepare = async (peer: Peer): Promise<void> => {
-      for (const fault of faults) await fault.prepare?.(peer)
-    }
-    const release = async (peer: Peer): Promise<void> => {
-      for (const fault of faults) await fault.release?.(peer)
-    }
-    const peers = { machines, folder: join(folder, 'peers'), voters: VOTERS, prepare, release }
-    await using cluster = await ChaosCluster.start(peers)
-    const watching = this.watchLeaders(cluster)
+    const { cluster, folder, log } = this.init
+    const watching = this.watchLeaders()
     try {
-      await this.startClients(cluster)
+      await this.startClients()
       await this.progress()
-      await this.makeTrouble(cluster)
+      await this.makeTrouble()
     } catch (error) {
       this.wrong.push((error as Error).message)
     }
-    await cluster.revive().catch((error: unknown) => this.wrong.push((error as Error).message))
+    await cluster.heal().catch((error: unknown) => this.wrong.push((error as Error).message))
     const { facts, ends } = await this.finish()
     watching.abort()
     const history = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8')).join('')
@@ -90,19 +84,20 @@ class Run {
     writeFileSync(join(folder, 'files.json'), `${JSON.stringify(Object.fromEntries(sizes))}\n`)
     log('judging the history')
     const verdict = verdictOf({ history, sizes, facts, ends, wrong, rejected })
-    return { ...verdict, timeline, rejected, snapshots: this.snapshotsOf(cluster) }
+    return { ...verdict, timeline, rejected, snapshots: cluster.snapshots() }
   }
 
   private historyOf(index: number): string {
     return join(this.init.folder, `history-${index}.ndjson`)
   }
 
-  private async startClients(cluster: ChaosCluster): Promise<void> {
-    const { machines, folder, clients, seed } = this.init
+  private async startClients(): Promise<void> {
+    const { cluster, machines, place, folder, clients, seed } = this.init
     for (let index = 1; index <= clients; index++) {
       const machine = await machines.add(`client${index}`)
       const ask = {
         peers: cluster.addresses,
+        folder: place,
         index,
         seed,
         sessionTtlMs: SESSION_TTL_MS,
@@ -139,17 +134,11 @@ class Run {
     }
   }
 
-  private async makeTrouble(cluster: ChaosCluster): Promise<void> {
-    const { machines, faults, minutes, rate, seed, log } = this.init
+  private async makeTrouble(): Promise<void> {
+    const { cluster, faults, minutes, rate, seed, log } = this.init
     const random = createRandomSource(seed)
     const rounds = schedule(faults, minutes, random.fork('schedule'), rate)
-    const world: World = {
-      cluster,
-      clients: this.clients,
-      lines: machines.lines,
-      random: random.fork('faults'),
-      pause: (ms) => pause(ms)
-    }
+    const world = { cluster, clients: this.clients, random: random.fork('faults'), pause: (ms: number) => pause(ms) }
     const { timeline } = this
     const roundMs = (minutes * 60_000) / rounds.length
     await makeTrouble(rounds, { world, timeline, random, roundMs, progress: () => this.progress(), log })
@@ -186,20 +175,17 @@ class Run {
     return { facts, ends }
   }
 
-  private watchLeaders(cluster: ChaosCluster): AbortController {
+  private watchLeaders(): AbortController {
+    const { operator } = this.init.cluster
     const watching = new AbortController()
     const watch = async (): Promise<void> => {
       while (!watching.signal.aborted) {
-        const leader = await cluster.operator.leader()
+        const leader = await operator.leaderNow()
         if (!watching.signal.aborted) this.timeline.leads(leader?.name)
         await pause(LEADER_POLL_MS)
       }
     }
     watch().catch((error: unknown) => this.wrong.push(`watching the leader: ${(error as Error).message}`))
     return watching
-  }
-
-  private snapshotsOf(cluster: ChaosCluster): number {
-    return cluster.logs().reduce((sum, log) => sum + log.split(INSTALLED).length - 1, 0)
   }
 }

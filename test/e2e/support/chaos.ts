@@ -3,11 +3,11 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 import { onTestFinished } from 'vitest'
 
-const MAIN = fileURLToPath(new URL('../../chaos/dist/main.js', import.meta.url))
+export const CHAOS = fileURLToPath(new URL('../../chaos/dist/main.js', import.meta.url))
 
 /** Runs `pnpm chaos`, and returns all that it prints. */
 export async function chaos(...args: readonly string[]): Promise<{ readonly status: number; readonly output: string }> {
-  const child = spawn(process.execPath, [MAIN, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [CHAOS, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
   onTestFinished(() => void child.kill('SIGTERM'))
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (bytes: Buffer) => (output += String(bytes)))

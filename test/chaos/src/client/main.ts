@@ -29,6 +29,7 @@ const client = await createDsmClient({
 })
 const context: WorkloadContext = {
   client,
+  folder: ask.folder,
   index: ask.index,
   random,
   record: ({ id: file }: DsmFile, size: number) => {

@@ -2,6 +2,8 @@
 
 export interface ClientAsk {
   readonly peers: readonly string[]
+  /** Of all files of the run, in the cluster. */
+  readonly folder: string
   readonly index: number
   readonly seed: number
   readonly sessionTtlMs: number

@@ -8,31 +8,58 @@ import { until } from './until.js'
 const STATUS_MS = 1_500
 const CHANGE_MS = 20_000
 const QUESTION_MS = 5_000
+const ELECTION_MS = 10_000
+const HEALTHY_MS = 60_000
 
 type Redirect = LeaderMessageOf<'redirect'>
 
-export class Operator implements AsyncDisposable {
+export class Operator<P extends Peer = Peer> implements AsyncDisposable {
   private constructor(
     private readonly probe: Probe,
     /** The peers that the cluster may have. */
-    private readonly peers: () => readonly Peer[]
+    private readonly peers: () => readonly P[]
   ) {}
 
-  static async start(key: PrivateKey, peers: () => readonly Peer[]): Promise<Operator> {
+  /** Without an admin's key, it cannot change the cluster. */
+  static async start<P extends Peer>(key: PrivateKey | undefined, peers: () => readonly P[]): Promise<Operator<P>> {
     return new Operator(await createProbe(key), peers)
   }
 
   /** The state of each peer that answers. */
-  async statuses(): Promise<ReadonlyMap<Peer, StatusAnswer>> {
+  async statuses(): Promise<ReadonlyMap<P, StatusAnswer>> {
     const asked = this.peers().map(async (peer) => {
-      const answered = await this.probe.status(peer.peerId, [peer.listen], STATUS_MS).catch(() => undefined)
-      return answered === undefined ? [] : ([[peer, answered.answer]] as const)
+      const status = await this.status(peer)
+      return status === undefined ? [] : ([[peer, status]] as const)
     })
     return new Map((await Promise.all(asked)).flat())
   }
 
-  async leader(): Promise<Peer | undefined> {
+  /** Undefined if the peer does not answer. */
+  async status({ member }: Peer): Promise<StatusAnswer | undefined> {
+    const answered = await this.probe.status(member.peerId, member.addresses, STATUS_MS).catch(() => undefined)
+    return answered?.answer
+  }
+
+  /** The leader at present. */
+  async leaderNow(): Promise<P | undefined> {
     return leaderOf(await this.statuses())
+  }
+
+  /** The leader, or undefined if there is none within ten seconds. */
+  async leader(): Promise<P | undefined> {
+    let leader: P | undefined
+    const find = async (): Promise<boolean> => (leader = await this.leaderNow()) !== undefined
+    await until(find, () => 'a leader', ELECTION_MS).catch(() => {})
+    return leader
+  }
+
+  /** Resolves when all voters follow a leader and none is missing. */
+  async healthy(mayLastMs = HEALTHY_MS): Promise<void> {
+    await until(
+      () => this.isHealthy(),
+      () => 'all voters to follow a leader',
+      mayLastMs
+    )
   }
 
   /** The entries that the leader's log has; undefined without a leader that can say it. */
@@ -44,7 +71,7 @@ export class Operator implements AsyncDisposable {
   }
 
   /** Whether all voters answer and follow one leader, and there is no learner. */
-  async isHealthy(): Promise<boolean> {
+  private async isHealthy(): Promise<boolean> {
     const statuses = [...(await this.statuses()).values()]
     const leader = statuses.find(({ role }) => role === 'leader')
     if (leader === undefined || leader.learners.length > 0) return false
@@ -90,7 +117,7 @@ export class Operator implements AsyncDisposable {
 }
 
 /** The leader, as itself and a majority of its voters say. */
-function leaderOf(statuses: ReadonlyMap<Peer, StatusAnswer>): Peer | undefined {
+function leaderOf<P>(statuses: ReadonlyMap<P, StatusAnswer>): P | undefined {
   const all = [...statuses]
   const [found] = all.filter(([, { role }]) => role === 'leader').toSorted(([, a], [, b]) => b.term - a.term)
   if (found === undefined) return undefined

@@ -1,9 +1,9 @@
 /** Clocks that jump, or run fast or slow, by libfaketime. Leases and timeouts must depend on neither. */
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Peer } from '../cluster/peer.js'
+import type { OwnPeer } from '../cluster/own-peer.js'
 import { isInHub } from '../machines/namespaces.js'
-import type { Fault } from './fault.js'
+import type { OwnFault } from './fault.js'
 
 const LIBRARIES = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib', '/usr/lib64'].map(
   (folder) => `${folder}/faketime/libfaketimeMT.so.1`
@@ -33,12 +33,12 @@ function whyNot(): string | undefined {
 }
 
 /** The library reads how far the peer's wall clock is off from this file, once a second. */
-function fileOf(peer: Peer): string {
+function fileOf(peer: OwnPeer): string {
   return join(peer.folder, 'clock')
 }
 
 /** The wall clock can jump while the peer runs. The monotonic clock is the machine's. */
-function letJump(peer: Peer): Promise<void> {
+function letJump(peer: OwnPeer): Promise<void> {
   writeFileSync(fileOf(peer), '+0\n')
   peer.interposed.set(NAME, {
     ...UNSHARED,
@@ -50,11 +50,12 @@ function letJump(peer: Peer): Promise<void> {
   return Promise.resolve()
 }
 
-export const clockJump: Fault = {
+export const clockJump: OwnFault = {
   kind: 'clock',
   name: 'wall clock jumps',
   lane: 'processes',
   perMinute: 0.25,
+  needs: 'the clock of a peer',
   whyNot,
   prepare: letJump,
   make({ cluster, random }, begins) {
@@ -68,11 +69,12 @@ export const clockJump: Fault = {
 }
 
 /** The peer starts again with clocks that run fast or slow, until it starts again without. */
-export const clockDrift: Fault = {
+export const clockDrift: OwnFault = {
   kind: 'clock',
   name: 'clock fast or slow',
   lane: 'processes',
   perMinute: 0.15,
+  needs: 'the clock of a peer',
   whyNot,
   async make({ cluster, random, pause }, begins) {
     const peer = random.pick(cluster.members)

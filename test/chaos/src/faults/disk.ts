@@ -2,7 +2,7 @@
 import { mkdirSync, statfsSync } from 'node:fs'
 import { command } from '../machines/command.js'
 import { isInHub } from '../machines/namespaces.js'
-import { oftenTheLeader, type Fault } from './fault.js'
+import { oftenTheLeader, type OwnFault } from './fault.js'
 
 const MIB = 1024 * 1024
 const SIZE = 1024 * MIB
@@ -17,11 +17,12 @@ async function fill(disk: string): Promise<void> {
   await resize(disk, (blocks - bfree) * bsize)
 }
 
-export const diskFull: Fault = {
+export const diskFull: OwnFault = {
   kind: 'disk',
   name: 'disk full',
   lane: 'processes',
   perMinute: 0.3,
+  needs: 'the disk of a peer',
   // Mounts of the hub end with it.
   whyNot: () => (isInHub() ? undefined : 'only root may mount file systems'),
   async prepare({ disk }) {
@@ -33,7 +34,7 @@ export const diskFull: Fault = {
   },
   async make(world, begins) {
     const { cluster, random, pause } = world
-    const some = random.is(0.2) ? [...cluster.members] : [await oftenTheLeader(world)]
+    const some = random.is(0.2) ? [...cluster.members] : [await oftenTheLeader(world, cluster.members)]
     begins(some.map(({ name }) => name).join(', '))
     try {
       for (const { disk } of some) await fill(disk)

@@ -1,18 +1,17 @@
 import { clockDrift, clockJump } from './clock.js'
 import { diskFull } from './disk.js'
-import type { Fault } from './fault.js'
+import type { Fault, OwnFault } from './fault.js'
 import { killLeader, killPeers } from './kill.js'
-import { growOrShrink, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
+import { growOrShrink, handOver, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
 import { isolatePeer, leaderFromClients, oneWay, ring, thinLine } from './partition.js'
 import { loseThePower } from './power.js'
 import { stopClient, stopPeer } from './stop.js'
 
-/** To add a fault, add it here. */
-export const FAULTS: readonly Fault[] = [
-  killLeader,
-  killPeers,
-  stopPeer,
-  stopClient,
+/** Faults of any cluster. To add a fault, add it here or below. */
+export const FAULTS: readonly Fault[] = [killLeader, killPeers, stopPeer, stopClient, handOver]
+
+/** Faults of a run's own cluster only. */
+export const OWN_FAULTS: readonly OwnFault[] = [
   growOrShrink,
   replaceVoter,
   loseDisk,

@@ -1,3 +1,4 @@
+import { KILLS } from '../cluster/given-file.js'
 import type { Fault, World } from './fault.js'
 
 /** How long a killed peer is away. */
@@ -12,8 +13,11 @@ export const killLeader: Fault = {
   name: 'leader killed',
   lane: 'processes',
   perMinute: 1.25,
+  needs: KILLS,
   async make(world, begins) {
-    const leader = await world.cluster.leader()
+    const { killable, operator } = world.cluster
+    const { name } = (await operator.leader()) ?? {}
+    const leader = killable.find((peer) => peer.name === name)
     if (leader === undefined) return
     begins(leader.name)
     await leader.kill()
@@ -27,11 +31,13 @@ export const killPeers: Fault = {
   name: 'peers killed',
   lane: 'processes',
   perMinute: 0.4,
+  needs: KILLS,
   async make(world, begins) {
-    const { cluster, random } = world
-    const count = random.int(1, cluster.members.length)
-    const from = random.int(0, cluster.members.length - 1)
-    const peers = Array.from({ length: count }, (_, i) => cluster.members[(from + i) % cluster.members.length]!)
+    const { random } = world
+    const { killable } = world.cluster
+    const count = random.int(1, killable.length)
+    const from = random.int(0, killable.length - 1)
+    const peers = Array.from({ length: count }, (_, i) => killable[(from + i) % killable.length]!)
     begins(peers.map(({ name }) => name).join(', '))
     await Promise.all(peers.map((peer) => peer.kill()))
     await away(world)

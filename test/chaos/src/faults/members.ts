@@ -1,14 +1,16 @@
-import type { Peer } from '../cluster/peer.js'
-import type { Fault, World } from './fault.js'
+import { ADMIN } from '../cluster/given-file.js'
+import type { OwnCluster } from '../cluster/own-cluster.js'
+import type { OwnPeer } from '../cluster/own-peer.js'
+import type { Fault, OwnFault, World } from './fault.js'
 
 /** Does something to a follower. Without a leader, nothing is certain to be one, and nothing happens. */
 async function withFollower(
-  { cluster }: World,
+  { cluster }: World<OwnCluster>,
   begins: (what: string) => void,
   what: (name: string) => string,
-  make: (follower: Peer) => Promise<unknown>
+  make: (follower: OwnPeer) => Promise<unknown>
 ): Promise<void> {
-  const leader = await cluster.leader()
+  const leader = await cluster.operator.leader()
   const follower = leader && cluster.members.find((peer) => peer !== leader)
   if (follower === undefined) return
   begins(what(follower.name))
@@ -16,12 +18,14 @@ async function withFollower(
 }
 
 const VOTERS = 3
+const HAND_OVER_MS = 60_000
 
 /** A peer joins, or leaves: the cluster has three voters, or four. */
-export const growOrShrink: Fault = {
+export const growOrShrink: OwnFault = {
   kind: 'members',
   name: 'members changed',
   lane: 'processes',
+  needs: 'a machine for another peer',
   perMinute: 0.2,
   async make(world, begins) {
     const { cluster } = world
@@ -39,10 +43,11 @@ export const growOrShrink: Fault = {
   }
 }
 
-export const replaceVoter: Fault = {
+export const replaceVoter: OwnFault = {
   kind: 'members',
   name: 'voter replaced',
   lane: 'processes',
+  needs: 'a machine for another peer',
   perMinute: 0.1,
   make(world, begins) {
     return withFollower(
@@ -54,10 +59,11 @@ export const replaceVoter: Fault = {
   }
 }
 
-export const loseDisk: Fault = {
+export const loseDisk: OwnFault = {
   kind: 'members',
   name: 'disk lost',
   lane: 'processes',
+  needs: 'the folder of a peer',
   perMinute: 0.1,
   make(world, begins) {
     const what = (name: string): string => `${name} comes back with an empty folder`
@@ -65,10 +71,11 @@ export const loseDisk: Fault = {
   }
 }
 
-export const roll: Fault = {
+export const roll: OwnFault = {
   kind: 'members',
   name: 'rolling restart',
   lane: 'processes',
+  needs: 'the options of its peers',
   perMinute: 0.125,
   async make({ cluster }, begins) {
     begins(`${cluster.members.length} peers`)
@@ -77,10 +84,11 @@ export const roll: Fault = {
 }
 
 /** A follower is away until the log has dropped what it lacks. */
-export const lagBehind: Fault = {
+export const lagBehind: OwnFault = {
   kind: 'members',
   name: 'snapshot forced',
   lane: 'processes',
+  needs: 'the options of its peers',
   perMinute: 0.2,
   make(world, begins) {
     const what = (name: string): string => `${name} is away until the log has dropped what it lacks`
@@ -89,5 +97,19 @@ export const lagBehind: Fault = {
       await world.cluster.outgrowLog()
       await away.start()
     })
+  }
+}
+
+export const handOver: Fault = {
+  kind: 'members',
+  name: 'leadership handed over',
+  lane: 'processes',
+  perMinute: 0.25,
+  needs: ADMIN,
+  async make({ cluster }, begins) {
+    const leader = await cluster.operator.leader()
+    if (leader === undefined) return
+    begins(`${leader.name} leads no longer`)
+    await cluster.operator.insist({ type: 'transferLeadership', id: '' }, HAND_OVER_MS)
   }
 }

@@ -1,6 +1,7 @@
-import type { Machine } from '../machines/machine.js'
+import type { OwnCluster } from '../cluster/own-cluster.js'
+import type { Lines, Machine } from '../machines/machine.js'
 import { isInHub, whyNoNamespaces } from '../machines/namespaces.js'
-import { machinesOf, oftenTheLeader, type Fault, type World } from './fault.js'
+import { oftenTheLeader, type OwnFault, type World } from './fault.js'
 
 const MIN_MS = 2_000
 const MAX_MS = 15_000
@@ -9,12 +10,25 @@ function whyNot(): string | undefined {
   return isInHub() ? undefined : whyNoNamespaces()
 }
 
+function machinesOf({ cluster, clients }: World<OwnCluster>): Machine[] {
+  return [...cluster.members, ...clients].map(({ machine }) => machine)
+}
+
+function linesOf({ cluster }: World<OwnCluster>): Lines {
+  if (cluster.lines === undefined) throw new Error('the machines have no lines')
+  return cluster.lines
+}
+
 /** Cuts the lines, waits, and mends them. */
-async function cutFor(world: World, pairs: readonly (readonly [from: Machine, to: Machine])[]): Promise<void> {
-  const { lines, random, pause } = world
-  for (const [from, to] of pairs) if (from !== to) await lines!.cut(from, to)
+async function cutFor(
+  world: World<OwnCluster>,
+  pairs: readonly (readonly [from: Machine, to: Machine])[]
+): Promise<void> {
+  const { random, pause } = world
+  const lines = linesOf(world)
+  for (const [from, to] of pairs) if (from !== to) await lines.cut(from, to)
   await pause(random.between(MIN_MS, MAX_MS))
-  await lines!.mend()
+  await lines.mend()
 }
 
 function bothWays(some: readonly Machine[], others: readonly Machine[]): (readonly [Machine, Machine])[] {
@@ -29,13 +43,13 @@ function bothWays(some: readonly Machine[], others: readonly Machine[]): (readon
   )
 }
 
-const rest = { kind: 'partition', lane: 'lines', perMinute: 0.25, whyNot } as const
+const rest = { kind: 'partition', lane: 'lines', perMinute: 0.25, needs: 'the lines of its machines', whyNot } as const
 
-export const isolatePeer: Fault = {
+export const isolatePeer: OwnFault = {
   ...rest,
   name: 'peer isolated',
   async make(world, begins) {
-    const peer = await oftenTheLeader(world)
+    const peer = await oftenTheLeader(world, world.cluster.members)
     begins(peer.name)
     const others = machinesOf(world).filter((machine) => machine !== peer.machine)
     await cutFor(world, bothWays([peer.machine], others))
@@ -43,11 +57,11 @@ export const isolatePeer: Fault = {
 }
 
 /** What one peer sends, or what is sent to it, is lost. */
-export const oneWay: Fault = {
+export const oneWay: OwnFault = {
   ...rest,
   name: 'one way cut',
   async make(world, begins) {
-    const peer = await oftenTheLeader(world)
+    const peer = await oftenTheLeader(world, world.cluster.members)
     const isDeaf = world.random.is(0.5)
     begins(`${isDeaf ? 'to' : 'from'} ${peer.name}`)
     const others = machinesOf(world).filter((machine) => machine !== peer.machine)
@@ -58,12 +72,12 @@ export const oneWay: Fault = {
   }
 }
 
-export const leaderFromClients: Fault = {
+export const leaderFromClients: OwnFault = {
   ...rest,
   name: 'clients cut from the leader',
   async make(world, begins) {
     const { cluster, clients, random } = world
-    const leader = await cluster.leader()
+    const leader = await cluster.operator.leader()
     if (leader === undefined) return
     const some = clients.filter(() => random.is(0.7))
     begins(`${leader.name} from ${some.length} clients`)
@@ -78,7 +92,7 @@ export const leaderFromClients: Fault = {
 }
 
 /** Each peer reaches a majority, and no two peers the same one. */
-export const ring: Fault = {
+export const ring: OwnFault = {
   ...rest,
   name: 'majority ring',
   async make(world, begins) {
@@ -97,7 +111,7 @@ export const ring: Fault = {
 }
 
 /** Three peers have no ring: two of them do not reach each other. */
-async function splitPeers(world: World, begins: (what: string) => void): Promise<void> {
+async function splitPeers(world: World<OwnCluster>, begins: (what: string) => void): Promise<void> {
   const [one, other] = world.cluster.members
   if (one === undefined || other === undefined) return
   begins(`${one.name} from ${other.name}`)
@@ -106,16 +120,17 @@ async function splitPeers(world: World, begins: (what: string) => void): Promise
 
 const THIN_BITS = [1_000_000, 4_000_000, 16_000_000]
 
-export const thinLine: Fault = {
+export const thinLine: OwnFault = {
   ...rest,
   name: 'line thin',
   async make(world, begins) {
-    const { lines, random, pause } = world
+    const { random, pause } = world
+    const lines = linesOf(world)
     const machine = random.pick(machinesOf(world))
     const bits = random.pick(THIN_BITS)
     begins(`${machine.name}: ${bits / 1e6} Mbit/s`)
-    await lines!.thin(machine, bits)
+    await lines.thin(machine, bits)
     await pause(random.between(MIN_MS, MAX_MS))
-    await lines!.mend()
+    await lines.mend()
   }
 }

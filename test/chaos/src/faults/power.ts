@@ -1,23 +1,24 @@
 /** Machines that lose their power: what was not flushed is lost, or torn, or has a former name (`power/`). */
 import { createRandomSource } from '@quire/testing'
 import { dirname, join } from 'node:path'
-import type { Peer } from '../cluster/peer.js'
+import type { OwnPeer } from '../cluster/own-peer.js'
 import { losePower } from '../power/restore.js'
 import { buildPowerShim, whyNoPowerShim, type PowerFolders, type PowerShim } from '../power/shim.js'
-import { oftenTheLeader, type Fault } from './fault.js'
+import { oftenTheLeader, type OwnFault } from './fault.js'
 
 /** By the folder of a run: one for all its peers. */
 const shims = new Map<string, Promise<PowerShim | undefined>>()
 
-function foldersOf(peer: Peer): PowerFolders {
+function foldersOf(peer: OwnPeer): PowerFolders {
   return { root: peer.dataDir, journal: join(peer.folder, 'journal'), limbo: join(peer.disk, 'limbo') }
 }
 
-export const loseThePower: Fault = {
+export const loseThePower: OwnFault = {
   kind: 'power',
   name: 'power lost',
   lane: 'processes',
   perMinute: 0.3,
+  needs: 'the disk of a peer',
   whyNot: whyNoPowerShim,
   async prepare(peer) {
     const place = dirname(peer.folder)
@@ -33,7 +34,7 @@ export const loseThePower: Fault = {
   },
   async make(world, begins) {
     const { cluster, random, pause } = world
-    const some = random.is(0.4) ? [...cluster.members] : [await oftenTheLeader(world)]
+    const some = random.is(0.4) ? [...cluster.members] : [await oftenTheLeader(world, cluster.members)]
     await Promise.all(some.map((peer) => peer.kill()))
     const lose = random.is(0.3) ? 'everything' : 'random'
     const losses = some.map((peer) => losePower({ ...foldersOf(peer), random, lose }))

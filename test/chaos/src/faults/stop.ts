@@ -1,3 +1,4 @@
+import { STOPS } from '../cluster/given-file.js'
 import { oftenTheLeader, type Fault } from './fault.js'
 
 /** Long enough for elections, and for leases to run out. */
@@ -8,19 +9,21 @@ export const stopPeer: Fault = {
   name: 'peer stopped',
   lane: 'processes',
   perMinute: 0.4,
+  needs: STOPS,
   async make(world, begins) {
-    const { random, pause } = world
-    const peer = await oftenTheLeader(world)
+    const { cluster, random, pause } = world
+    const peer = await oftenTheLeader(world, cluster.stoppable)
     begins(peer.name)
-    peer.pause()
+    await peer.pause()
     await pause(random.exponential(MAX_STOP_MS / 3))
-    peer.resume()
+    await peer.resume()
   }
 }
 
 export const stopClient: Fault = {
   kind: 'stop',
   name: 'client stopped',
+  needs: undefined,
   lane: 'processes',
   perMinute: 0.3,
   async make({ clients, random, pause }, begins) {

@@ -47,7 +47,7 @@ ${lineChart(rates(timeline), endMs, '/s', false)}
 ${lineChart(durations(timeline), endMs, 'ms', true)}
 <h2>Counts</h2>
 <div class="side">
-<table><tr><th>faults</th><th></th></tr>${rows([...timeline.faultCounts, ['snapshots installed', snapshots]])}</table>
+<table><tr><th>faults</th><th></th></tr>${rows([...timeline.faultCounts, ...(snapshots === undefined ? [] : [['snapshots installed', snapshots] as const])])}</table>
 <table><tr><th>operations</th><th></th></tr>${rows(timeline.operationCounts)}</table>
 <table><tr><th>rejected calls</th><th></th></tr>${rows(Object.entries(rejected))}</table>
 </div>

@@ -20,7 +20,7 @@ export const names: Workload<NamesFacts, readonly string[]> = {
   name: 'names',
   pauseMs: 25,
   program: (context) => new Names(context),
-  end: ({ client }) => listAll(client, '/names/'),
+  end: ({ client, folder }) => listAll(client, `${folder}/names/`),
   judge: judgeNames
 }
 
@@ -50,9 +50,11 @@ class Names implements Program<NamesFacts> {
   private readonly known: Record<string, Known> = {}
   private readonly won: string[] = []
   private race = 0
+  private readonly own: string
 
   constructor(private readonly context: WorkloadContext) {
-    for (let i = 0; i < OWN_NAMES; i++) this.known[`/names/${context.index}/${i}`] = 'absent'
+    this.own = `${context.folder}/names/${context.index}/`
+    for (let i = 0; i < OWN_NAMES; i++) this.known[`${this.own}${i}`] = 'absent'
   }
 
   async step(): Promise<void> {
@@ -71,7 +73,7 @@ class Names implements Program<NamesFacts> {
 
   async facts(): Promise<NamesFacts> {
     // What a call without an outcome has done is known now.
-    const there = new Set(await listAll(this.context.client, `/names/${this.context.index}/`))
+    const there = new Set(await listAll(this.context.client, this.own))
     for (const [path, state] of Object.entries(this.known))
       if (state === 'unknown') this.known[path] = there.has(path) ? 'there' : 'absent'
     return { index: this.context.index, known: this.known, won: this.won }
@@ -127,8 +129,8 @@ class Names implements Program<NamesFacts> {
   }
 
   private async compete(): Promise<void> {
-    const { client, random } = this.context
-    const path = `/names/race/${(this.race += random.int(1, 2))}`
+    const { client, folder, random } = this.context
+    const path = `${folder}/names/race/${(this.race += random.int(1, 2))}`
     try {
       const file = await client.open(path, { create: true, exclusive: true })
       this.won.push(path)

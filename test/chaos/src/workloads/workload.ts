@@ -4,6 +4,8 @@ import type { RandomSource } from '@quire/testing'
 
 export interface WorkloadContext {
   readonly client: DsmClient
+  /** All paths begin with it. No other run uses it. */
+  readonly folder: string
   /** 1, 2, …: the client that runs this program. */
   readonly index: number
   readonly random: RandomSource
@@ -45,7 +47,8 @@ export class Shared {
   private opened: { readonly file: DsmFile; readonly mapping: Mapping } | undefined
 
   constructor(
-    private readonly context: Pick<WorkloadContext, 'client' | 'record'>,
+    private readonly context: Pick<WorkloadContext, 'client' | 'folder' | 'record'>,
+    /** In the folder of the run. */
     private readonly path: string,
     private readonly size: number,
     private readonly isRecorded = false
@@ -66,8 +69,8 @@ export class Shared {
 
   private async open(): Promise<{ readonly file: DsmFile; readonly mapping: Mapping }> {
     if (this.opened !== undefined) return this.opened
-    const { client, record } = this.context
-    const file = await client.open(this.path, { create: true, size: this.size })
+    const { client, folder, record } = this.context
+    const file = await client.open(`${folder}${this.path}`, { create: true, size: this.size })
     if (this.isRecorded) record(file, this.size)
     const mapping = await file.mmap({ length: this.size })
     this.opened = { file, mapping }
