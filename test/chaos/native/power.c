@@ -72,9 +72,13 @@ static bool is_below_root(int fd, char *path) {
   return strncmp(path, root, root_length) == 0 && (path[root_length] == 0 || path[root_length] == '/');
 }
 
+/**
+ * Signal handlers write too, to pipes. So this calls the kernel directly: another preloaded library may stand in front of
+ * `fstat` and take locks there (libfaketime).
+ */
 static bool is_watched(int fd, struct stat *file, char *path) {
   int before = errno;
-  bool is_file = root != NULL && fstat(fd, file) == 0 && (S_ISREG(file->st_mode) || S_ISDIR(file->st_mode));
+  bool is_file = root != NULL && syscall(SYS_fstat, fd, file) == 0 && (S_ISREG(file->st_mode) || S_ISDIR(file->st_mode));
   bool watched = is_file && file->st_dev == root_device && file->st_nlink > 0 && is_below_root(fd, path);
   errno = before;
   return watched;
