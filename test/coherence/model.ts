@@ -230,7 +230,8 @@ export class CoherenceModel {
         this.proposals.push({ ...effect.command, at: 0 })
         continue
       }
-      if (effect.type === 'discarded') continue
+      // No page of this store is damaged.
+      if (effect.type !== 'send') continue
       const client = this.clients.find((candidate) => candidate.session === effect.session)
       if (client?.connected === true) client.toClient[effect.lane].push(effect.message)
     }
@@ -388,6 +389,7 @@ export class CoherenceModel {
           if (owner === file && page! >= first && page! < end) this.stored.delete(id)
         }
       },
+      lose: () => {},
       put: () => {}
     }
   }

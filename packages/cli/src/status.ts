@@ -145,7 +145,7 @@ export function statusLines(given: Survey): string[] {
 /** Says what the peer stores, and which snapshots it sends and receives. */
 function storageLines({ id, answer }: PeerReport, letters: number): string[] {
   if (answer === undefined) return []
-  const { store, sending, receiving } = answer
+  const { store, repairs, sending, receiving } = answer
   const name = shortId(id, letters)
   const lines = sending.map(({ to, index, sentBytes, totalBytes }) => {
     const part = `${formatBytes(sentBytes)} of about ${formatBytes(totalBytes)}`
@@ -157,7 +157,16 @@ function storageLines({ id, answer }: PeerReport, letters: number): string[] {
   if (store === undefined) return lines
   const { logBytes, firstIndex, fileBytes, usedBytes } = store
   const log = `log ${formatBytes(logBytes)} from entry ${firstIndex}`
-  return [`${name} ${log} · pages ${formatBytes(fileBytes)}, ${formatBytes(usedBytes)} used`, ...lines]
+  const pages = `pages ${formatBytes(fileBytes)}, ${formatBytes(usedBytes)} used`
+  return [`${name} ${log} · ${pages}`, ...damageLines(name, repairs), ...lines]
+}
+
+function damageLines(
+  name: string,
+  { damaged, repaired, lost }: NonNullable<PeerReport['answer']>['repairs']
+): string[] {
+  if (damaged + repaired + lost === 0) return []
+  return [`${name} damaged pages: ${damaged} wait for a good copy, ${repaired} repaired, ${lost} lost`]
 }
 
 /** The lines after an empty one, at most as wide as a terminal. */

@@ -39,6 +39,7 @@ function answer(id: string, fields: Partial<StatusAnswer> = {}): StatusAnswer {
     room: 'enough',
     disk: undefined,
     store: undefined,
+    repairs: { damaged: 0, repaired: 0, lost: 0 },
     sending: [],
     receiving: undefined,
     roundTripMs: 32,
@@ -343,7 +344,11 @@ describe('the table of a survey', () => {
     const receiving = { index: 1233, receivedBytes: 11.5 * mib }
     const lines = statusLines(
       judge([
-        { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0], { store, sending }) },
+        {
+          id: IDS[0],
+          addresses: [addressOf(IDS[0])],
+          answer: answer(IDS[0], { store, sending, repairs: { damaged: 2, repaired: 7, lost: 1 } })
+        },
         { id: IDS[1], addresses: [addressOf(IDS[1])], answer: answer(IDS[1], { receiving }) },
         { id: IDS[2], addresses: [addressOf(IDS[2])], reason: 'connection refused' }
       ])
@@ -351,6 +356,7 @@ describe('the table of a survey', () => {
     expect(lines.slice(lines.lastIndexOf(''))).toEqual([
       '',
       '…ft9HyQ6X log 41.0 MiB from entry 1234 · pages 120.0 MiB, 98.0 MiB used',
+      '…ft9HyQ6X damaged pages: 2 wait for a good copy, 7 repaired, 1 lost',
       '…ft9HyQ6X sends …QDc298L3 the snapshot of entry 1233: 12.0 MiB of about 98.0 MiB',
       '…QDc298L3 receives the snapshot of entry 1233: 11.5 MiB'
     ])

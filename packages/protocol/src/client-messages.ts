@@ -266,6 +266,8 @@ export const leaderMessage = union({
        * rows take `usedBytes`. Absent while a snapshot takes the place of the state.
        */
       store: optional(struct({ logBytes: uint, firstIndex: uint, fileBytes: uint, usedBytes: uint })),
+      /** Damaged pages since the start: waiting for a good copy, repaired, and without a good copy at any peer. */
+      repairs: struct({ damaged: uint, repaired: uint, lost: uint }),
       /** The snapshots on their way to followers, of the state after entry `index`. `totalBytes` is an estimate. */
       sending: list(
         struct({ to: text(MAX_PEER_ID_BYTES), index: uint, sentBytes: uint, totalBytes: uint }),

@@ -16,6 +16,7 @@ import {
   MAX_APPEND_BYTES,
   MAX_CONFIGURATION_BYTES,
   MAX_MEMBERS,
+  MAX_PAGE_BYTES,
   MAX_PEER_ID_BYTES,
   MAX_RAFT_FRAME_BYTES
 } from './limits.js'
@@ -124,7 +125,7 @@ export type RaftSighting = TypeOf<typeof raftSighting>
 const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
 export type RefusalReason = TypeOf<typeof refusalReason>
 
-/** All messages on a Raft stream. Tags up to 9 belong to the links between peers, the others to Raft. */
+/** All messages on a Raft stream. Tags up to 9 belong to the links between peers, 21 and 22 to page stores. */
 export const raftMessage = union({
   /** The first message on a stream, from the side that has opened it. */
   raftHello: [1, raftIntroduction],
@@ -219,7 +220,24 @@ export const raftMessage = union({
    * The sender wants the piece at `offset` of the snapshot at `index` next. `refused`: it could not install the
    * snapshot.
    */
-  snapshotReply: [20, struct({ term: uint, index: uint, offset: uint, refused: bool })]
+  snapshotReply: [20, struct({ term: uint, index: uint, offset: uint, refused: bool })],
+
+  /** The sender's copy of the page is damaged (docs/storage.md, Damage). */
+  pageWanted: [21, struct({ file: uint, page: uint })],
+  /**
+   * The sender's copy of the page after the entry at `applied`. Without a `copy`, the page is absent there, or
+   * `damaged`. `crc` is the CRC32C of the bytes.
+   */
+  pageCopy: [
+    22,
+    struct({
+      file: uint,
+      page: uint,
+      applied: uint,
+      damaged: bool,
+      copy: optional(struct({ version: uint, crc: uint, bytes: bytes(MAX_PAGE_BYTES) }))
+    })
+  ]
 })
 export type RaftStreamMessage = TypeOf<typeof raftMessage>
 
@@ -239,8 +257,12 @@ export type RaftLinkMessage = Extract<
       | 'raftInvited'
   }
 >
+/** The messages between the page stores of a group. Like those of Raft, they may be lost. */
+export type PageMessage = Extract<RaftStreamMessage, { type: 'pageWanted' | 'pageCopy' }>
 /** The messages that reach Raft itself. */
-export type RaftMessage = Exclude<RaftStreamMessage, RaftLinkMessage>
+export type RaftMessage = Exclude<RaftStreamMessage, RaftLinkMessage | PageMessage>
+/** The messages of a group. */
+export type GroupMessage = RaftMessage | PageMessage
 export type RaftMessageOf<T extends RaftMessage['type']> = Extract<RaftMessage, { type: T }>
 
 const LINK_MESSAGES: ReadonlySet<string> = new Set<RaftLinkMessage['type']>([
@@ -254,6 +276,10 @@ const LINK_MESSAGES: ReadonlySet<string> = new Set<RaftLinkMessage['type']>([
   'raftJoin',
   'raftInvited'
 ])
+
+export function isPageMessage(message: RaftStreamMessage): message is PageMessage {
+  return message.type === 'pageWanted' || message.type === 'pageCopy'
+}
 
 export function isRaftLinkMessage(message: RaftStreamMessage): message is RaftLinkMessage {
   return LINK_MESSAGES.has(message.type)

@@ -164,6 +164,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     store: fc.option(fc.record({ logBytes: uint, firstIndex: uint, fileBytes: uint, usedBytes: uint }), {
       nil: undefined
     }),
+    repairs: fc.record({ damaged: uint, repaired: uint, lost: uint }),
     sending: fc.array(fc.record({ to: text, index: uint, sentBytes: uint, totalBytes: uint }), { maxLength: 16 }),
     receiving: fc.option(fc.record({ index: uint, receivedBytes: uint }), { nil: undefined }),
     stages: fc.array(
@@ -226,6 +227,14 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     error,
     reason: fc.constantFrom('version' as const, 'founding' as const, 'membership' as const, 'evidence' as const),
     founding: fc.option(bytes, { nil: undefined })
+  }),
+  pageWanted: fc.record({ file: uint, page: uint }),
+  pageCopy: fc.record({
+    file: uint,
+    page: uint,
+    applied: uint,
+    damaged: fc.boolean(),
+    copy: fc.option(fc.record({ version: uint, crc: uint, bytes }), { nil: undefined })
   }),
   raftConfiguration: fc.record({ config: bytes }),
   raftJoin: fc.record({ version: uint, features, clusterId: text, from: text, incarnation: text, rejoins: text }),

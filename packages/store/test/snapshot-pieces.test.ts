@@ -168,7 +168,7 @@ describe('damage at the sender of a snapshot', () => {
       for (const page of [0, 1, 3]) {
         const storage = await fourPages()
         storage.damage(table, page, 200)
-        expectRefusal(storage, `page ${page} of file 1: ${why}; replace this peer`)
+        expectRefusal(storage, `page ${page} of file 1: ${why}`)
       }
     }
   )
@@ -183,7 +183,7 @@ describe('damage at the sender of a snapshot', () => {
     for (const page of [0, 1, 3]) {
       const storage = await fourPages()
       await remove(storage, 'bodies', pageKey(1, page))
-      expectRefusal(storage, `page ${page} of file 1: the page has a head but no body; replace this peer`)
+      expectRefusal(storage, `page ${page} of file 1: the page has a head but no body`)
     }
   })
 
@@ -191,7 +191,7 @@ describe('damage at the sender of a snapshot', () => {
     for (const page of [0, 1, 3]) {
       const storage = await fourPages()
       await remove(storage, 'heads', pageKey(1, page))
-      expectRefusal(storage, `page ${page} of file 1: the page has a body but no head; replace this peer`)
+      expectRefusal(storage, `page ${page} of file 1: the page has a body but no head`)
     }
   })
 

@@ -1,6 +1,7 @@
 import {
   decode,
   encode,
+  isPageMessage,
   isRaftLinkMessage,
   raftConfiguration,
   raftMessage,
@@ -130,7 +131,7 @@ export class Cluster {
     for (let i = 0; i < copies; i++) {
       this.clock.schedule(this.roundTripMs / 2 + 0.2 + this.random.next() * 3, () => {
         const decoded = decode(raftMessage, bytes)
-        if (!isRaftLinkMessage(decoded)) target.node?.receive(from.id, decoded)
+        if (!isRaftLinkMessage(decoded) && !isPageMessage(decoded)) target.node?.receive(from.id, decoded)
       })
     }
   }

@@ -1,5 +1,6 @@
 import type { DirtyPageBytes, LeaderMessage } from '@quire/protocol'
 import type { FileId, SessionId, StateView } from '../state/view.js'
+import type { UnreadGrant } from './grant.js'
 import type { DirectoryCommand, DirectoryEffect } from './types.js'
 
 /**
@@ -115,6 +116,10 @@ export class DirectoryState {
 
   send(session: SessionId, message: LeaderMessage, lane: 'control' | 'bulk' = 'control'): void {
     if (this.connections.has(session)) this.pendingEffects.push({ type: 'send', session, lane, message })
+  }
+
+  repairAndSend(session: SessionId, grant: UnreadGrant): void {
+    if (this.connections.has(session)) this.pendingEffects.push({ type: 'repairAndSend', session, grant })
   }
 
   propose(command: DirectoryCommand): void {

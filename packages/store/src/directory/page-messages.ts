@@ -1,8 +1,10 @@
 import { NoSuchFileError, PastEndError, errorToWire, type Access, type QuireError } from '@quire/protocol'
+import { DamagedPageError } from '../state/damaged-page.js'
 import { isWithin } from '../state/units.js'
 import type { SessionId } from '../state/view.js'
 import type { Fault, Operation, PageEntry, WaitingRequest } from './page-entry.js'
 import type { DirectoryState } from './directory-state.js'
+import { readGrant } from './grant.js'
 
 /**
  * Sends clients the leader's decisions about pages.
@@ -26,14 +28,18 @@ export class PageMessages {
     const believed = entry.copy(session) !== undefined
     // Rule 6: the session is in the copyset before its grant is sent.
     entry.granted(request, !isOwner || (access === 'read' && entry.downgradedEpoch === owner.epoch))
-    const version = view.version(file, page)
-    const current = believed && request.have !== 0 && request.have === version
-    const bytes = current ? undefined : (view.page(file, page).bytes ?? NO_BYTES)
     const { epoch, seq } = isOwner ? owner : NOT_OWNER
-    const lane = entry.unit.laneOf(bytes)
+    const { term } = this.state
     const discard = this.state.newestDiscard(file)
-    const granted = { type: 'grant', term: this.state.term, req, file, page, access, owner: isOwner } as const
-    this.state.send(session, { ...granted, epoch, seq, version, discard, bytes }, lane)
+    const have = believed ? request.have : 0
+    const unread = { type: 'grant', term, req, file, page, access, owner: isOwner, epoch, seq, discard, have } as const
+    try {
+      const granted = readGrant(view, unread)
+      this.state.send(session, granted, entry.unit.laneOf(granted.bytes))
+    } catch (error) {
+      if (!(error instanceof DamagedPageError)) throw error
+      this.state.repairAndSend(session, unread)
+    }
   }
 
   /** Refuses a fault on a page that does not exist. Returns false if the page exists. */
@@ -74,6 +80,4 @@ export class PageMessages {
   }
 }
 
-/** Stands for a page of zeros, whose bytes do not travel. */
-const NO_BYTES = new Uint8Array(0)
 const NOT_OWNER = { epoch: 0, seq: 0 }

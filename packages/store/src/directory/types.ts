@@ -2,6 +2,7 @@
 import type { ClientMessageOf, LeaderMessage, RequestTypeOf } from '@quire/protocol'
 import type { Command, CommandOf } from '../state/commands.js'
 import type { FileId, SessionId } from '../state/view.js'
+import type { UnreadGrant } from './grant.js'
 
 /** Messages about pages that a registered session sends. */
 export type CoherenceMessage = ClientMessageOf<
@@ -23,6 +24,12 @@ export type DirectoryEffect =
       readonly lane: 'control' | 'bulk'
       readonly message: LeaderMessage
     }
+  /**
+   * A grant whose page is damaged here. The driver reads and sends it, on bulk, when the page is repaired. Until then
+   * it holds back what follows on bulk, because grants must arrive in order. If nobody has a good copy, the fault
+   * fails.
+   */
+  | { readonly type: 'repairAndSend'; readonly session: SessionId; readonly grant: UnreadGrant }
   /**
    * A discard of the file is over, and the directory has told its sessions. The driver answers requests that waited for
    * this before it carries out the next effect.

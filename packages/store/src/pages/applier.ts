@@ -6,8 +6,9 @@
  * ends, `apply` returns a promise, and the log waits.
  */
 import { assert, ClosedError, NoSpaceError, type Clock, type RaftSnapshot } from '@quire/protocol'
-import { createStateMachine, type Applied, type EntryKind, type StateView } from '../state/index.js'
+import { createStateMachine, type Applied, type EntryKind, type StateView, type StoredPage } from '../state/index.js'
 import type { Backend, BackendUsage } from './backend.js'
+import type { DamagedPage } from './layout.js'
 import type { PageStore } from './page-store.js'
 import { Pauses } from './pauses.js'
 import type { SnapshotReader } from './snapshot-pieces.js'
@@ -77,6 +78,10 @@ export interface Applier {
    * under way. Rejects with ClosedError after `stop`, and with the error of `adopt` or of the rows, which is final.
    */
   replace(adopt: () => Promise<Backend>): Promise<void>
+  /** See `PageStore.damage`. */
+  damage(file: number, page: number): DamagedPage | undefined
+  /** See `PageStore.repair`. The next checkpoint makes the copy durable. */
+  repair(file: number, page: number, copy: StoredPage): void
   /** Undefined during `replace`. */
   usage(): BackendUsage | undefined
   /**
@@ -109,6 +114,8 @@ class CheckpointingApplier implements Applier {
   private held: Promise<void> | undefined
   private running: Promise<void> | undefined
   private frozenIndex: number
+  /** The active memtable has repaired pages, so it is worth a checkpoint without an entry. */
+  private hasRepaired = false
   private cancelTimer: (() => void) | undefined
   private readonly pauses: Pauses
   private isFinal = false
@@ -183,8 +190,19 @@ class CheckpointingApplier implements Applier {
       throw error
     }
     this.frozenIndex = this.appliedIndex
+    this.hasRepaired = false
     this.isReplacing = false
     this.setFault(undefined)
+  }
+
+  damage(file: number, page: number): DamagedPage | undefined {
+    return this.store.damage(file, page)
+  }
+
+  repair(file: number, page: number, copy: StoredPage): void {
+    this.store.repair(file, page, copy)
+    this.hasRepaired = true
+    this.scheduleCheckpoint()
   }
 
   usage(): BackendUsage | undefined {
@@ -240,7 +258,8 @@ class CheckpointingApplier implements Applier {
 
   private scheduleCheckpoint(): void {
     const entries = this.appliedIndex - this.frozenIndex
-    if (this.running !== undefined || entries === 0 || !this.mayCheckpoint) return
+    const isClean = entries === 0 && !this.hasRepaired
+    if (this.running !== undefined || isClean || !this.mayCheckpoint) return
     if (this.store.isFull || entries >= this.checkpointEntries) {
       void this.startCheckpoint()
       return
@@ -264,6 +283,7 @@ class CheckpointingApplier implements Applier {
     if (!this.store.hasFrozen) {
       this.store.freeze(this.appliedIndex)
       this.frozenIndex = this.appliedIndex
+      this.hasRepaired = false
     }
     let isDone = await this.tryFlush()
     while (!isDone && this.mayCheckpoint) {

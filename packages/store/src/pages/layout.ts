@@ -20,6 +20,7 @@ import {
   type RaftSnapshot
 } from '@quire/protocol'
 import {
+  DamagedPageError,
   decodeRecord,
   encodeRecord,
   type RecordKind,
@@ -62,25 +63,36 @@ export function keyAfter(key: Uint8Array): Uint8Array {
   return next
 }
 
+/** The two values of a page. A page whose bytes are lost has no body, which makes it a damaged one for every reader. */
+export interface PageRows {
+  readonly head: Uint8Array
+  readonly body: Uint8Array | undefined
+}
+
 /** Splits a page into its two values. `body` is a view of the page. */
-export function encodePage(
-  key: Uint8Array,
-  stored: StoredPage
-): { readonly head: Uint8Array; readonly body: Uint8Array } {
+export function encodePage(key: Uint8Array, stored: StoredPage): PageRows & { readonly body: Uint8Array } {
   const body = stored.bytes.subarray(0, stored.bytes.length - TAIL_BYTES)
+  return { head: encodeHead(key, stored.version, crc32c(body), stored.bytes.subarray(body.length)), body }
+}
+
+export function encodeLostPage(key: Uint8Array, version: number): PageRows {
+  return { head: encodeHead(key, version, 0, new Uint8Array(TAIL_BYTES)), body: undefined }
+}
+
+function encodeHead(key: Uint8Array, version: number, bodyChecksum: number, tail: Uint8Array): Uint8Array {
   const head = new Uint8Array(HEAD_BYTES)
   const view = new DataView(head.buffer)
-  view.setFloat64(0, stored.version, true)
-  view.setUint32(8, crc32c(body), true)
-  head.set(stored.bytes.subarray(body.length), 16)
+  view.setFloat64(0, version, true)
+  view.setUint32(8, bodyChecksum, true)
+  head.set(tail, 16)
   view.setUint32(12, headChecksum(key, head), true)
-  return { head, body }
+  return head
 }
 
 /** The place of rows, for error messages. */
 export type RowsName = Pick<Backend, 'name' | 'remedy'>
 
-/** Returns the version of the page, or 0 if the backend has no such page. Throws CorruptionError. */
+/** Returns the version of the page, or 0 if the backend has no such page. Throws DamagedPageError. */
 export function readVersion(backend: Backend, key: Uint8Array): number {
   const head = backend.get('heads', key)
   if (head === undefined) return 0
@@ -88,7 +100,37 @@ export function readVersion(backend: Backend, key: Uint8Array): number {
   return viewOf(head).getFloat64(0, true)
 }
 
-/** Returns the page in a new buffer, or undefined if the backend has no such page. Throws CorruptionError. */
+/**
+ * What a backend knows of a damaged page: its head, unless that is what is damaged. The bytes of a good copy have this
+ * version, and the checksum if there was a body once.
+ */
+export interface DamagedPage {
+  readonly head: { readonly version: number; readonly bodyChecksum: number | undefined } | undefined
+}
+
+/** Returns undefined for a page that is good or absent. */
+export function findDamage(backend: Backend, key: Uint8Array): DamagedPage | undefined {
+  try {
+    readPage(backend, key)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof DamagedPageError)) throw error
+  }
+  const head = backend.get('heads', key)!.slice()
+  if (!isHead(key, head)) return { head: undefined }
+  const view = viewOf(head)
+  const checksum = view.getUint32(8, true)
+  // Of a lost page, nobody knows the checksum.
+  const bodyChecksum = checksum === 0 ? undefined : checksum
+  return { head: { version: view.getFloat64(0, true), bodyChecksum } }
+}
+
+/** The checksum that the head of a page with these bytes has for its body. */
+export function bodyChecksumOf(bytes: Uint8Array): number {
+  return crc32c(bytes.subarray(0, bytes.length - TAIL_BYTES))
+}
+
+/** Returns the page in a new buffer, or undefined if the backend has no such page. Throws DamagedPageError. */
 export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefined {
   const lentHead = backend.get('heads', key)
   if (lentHead === undefined) return undefined
@@ -103,7 +145,10 @@ export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefi
   return { version: viewOf(head).getFloat64(0, true), bytes }
 }
 
-/** Throws CorruptionError unless the two rows form the page of `key`; `body` is undefined if it is missing. */
+/**
+ * Throws DamagedPageError unless the two rows form the page of `key`; `body` is undefined if it is missing. Throws
+ * CorruptionError if `key` is that of no page.
+ */
 export function checkPage(
   rows: RowsName,
   key: Uint8Array,
@@ -140,8 +185,11 @@ function checkBody(
 function checkHead(backend: RowsName, key: Uint8Array, head: Uint8Array): void {
   if (head.length !== HEAD_BYTES)
     throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
-  if (headChecksum(key, head) !== viewOf(head).getUint32(12, true))
-    throw damaged(backend, key, "the checksum of the page's head does not match")
+  if (!isHead(key, head)) throw damaged(backend, key, "the checksum of the page's head does not match")
+}
+
+function isHead(key: Uint8Array, head: Uint8Array): boolean {
+  return head.length === HEAD_BYTES && headChecksum(key, head) === viewOf(head).getUint32(12, true)
 }
 
 // Covers the key, so that a head under the key of another page counts as damaged.
@@ -149,8 +197,9 @@ function headChecksum(key: Uint8Array, head: Uint8Array): number {
   return crc32c(head.subarray(16), crc32c(head.subarray(0, 12), crc32c(key)))
 }
 
-function damaged(backend: RowsName, key: Uint8Array, reason: string): CorruptionError {
-  return corruption(backend, `page ${pageOfKey(key)} of file ${getUint53(viewOf(key), 0)}: ${reason}`)
+function damaged({ name }: RowsName, key: Uint8Array, reason: string): DamagedPageError {
+  const [file, page] = [getUint53(viewOf(key), 0), pageOfKey(key)]
+  return new DamagedPageError(name, `page ${page} of file ${file}: ${reason}`, file, page)
 }
 
 /** Makes an error without an offset, because only LMDB knows where in its file a row is. */

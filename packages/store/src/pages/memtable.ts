@@ -8,6 +8,7 @@ import { PairMap, type RecordKind, type RecordTypes, type StoredPage } from '../
 import type { Backend, BackendChange } from './backend.js'
 import {
   APPLIED_KEY,
+  encodeLostPage,
   encodePage,
   FORMAT_KEY,
   keyAfter,
@@ -35,11 +36,17 @@ const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
   answer: 1024
 }
 
+/** A page whose bytes are lost: see `StateStore.lose`. */
+export interface LostPage {
+  readonly version: number
+  readonly bytes: undefined
+}
+
 type Records = { readonly [K in RecordKind]: PairMap<RecordTypes[K] | null> }
 
 /** Collects the changes of the entries between two checkpoints. */
 export class Memtable {
-  private readonly written = new PairMap<StoredPage>()
+  private readonly written = new PairMap<StoredPage | LostPage>()
   /** Removed pages by file. A page that an entry wrote after its removal is also in `written`. */
   private readonly removed = new Map<number, RangeSet>()
   /** null: an entry removed the record. */
@@ -57,7 +64,7 @@ export class Memtable {
   bytes = 0
 
   /** Returns null for a removed page, and undefined for a page without a change. */
-  page(file: number, page: number): StoredPage | null | undefined {
+  page(file: number, page: number): StoredPage | LostPage | null | undefined {
     return this.written.get(file, page) ?? (this.hides(file, page) ? null : undefined)
   }
 
@@ -72,17 +79,16 @@ export class Memtable {
   }
 
   /** Keeps `stored.bytes`, which the caller no longer changes. */
-  write(file: number, page: number, stored: StoredPage): void {
+  write(file: number, page: number, stored: StoredPage | LostPage): void {
     const replaced = this.written.set(file, page, stored)
-    this.bytes += stored.bytes.length - (replaced?.bytes.length ?? -PAGE_OVERHEAD_BYTES)
+    this.bytes += sizeOf(stored) - sizeOf(replaced)
   }
 
   /** Removes the pages from `first` up to but without `end`. */
   remove(file: number, first: number, end: number): void {
     for (const page of [...this.pagesOf(file)]) {
       if (page < first || page >= end) continue
-      const { bytes } = this.written.delete(file, page)!
-      this.bytes -= bytes.length + PAGE_OVERHEAD_BYTES
+      this.bytes -= sizeOf(this.written.delete(file, page))
     }
     let ranges = this.removed.get(file)
     if (ranges === undefined) this.removed.set(file, (ranges = new RangeSet()))
@@ -113,7 +119,7 @@ export class Memtable {
     }
     for (const [file, page, stored] of this.written.entries()) {
       const key = pageKey(file, page)
-      const { head, body } = encodePage(key, stored)
+      const { head, body } = stored.bytes === undefined ? encodeLostPage(key, stored.version) : encodePage(key, stored)
       yield { table: 'heads', key, value: head }
       yield { table: 'bodies', key, value: body }
     }
@@ -126,6 +132,10 @@ export class Memtable {
       yield { table: 'records', key, value: value === null ? undefined : recordValue(key, kind, value) }
     }
   }
+}
+
+function sizeOf(stored: StoredPage | LostPage | undefined): number {
+  return stored === undefined ? 0 : PAGE_OVERHEAD_BYTES + (stored.bytes?.length ?? 0)
 }
 
 /** Yields the removal of each row that `backend` has in the range. */

@@ -7,12 +7,21 @@
  * `isFull` waits for the flush before it applies more.
  */
 import { assert, type RaftSnapshot } from '@quire/protocol'
-import type { RecordKind, RecordTypes, RestoredState, StateStore, StoredPage } from '../state/index.js'
+import {
+  DamagedPageError,
+  type RecordKind,
+  type RecordTypes,
+  type RestoredState,
+  type StateStore,
+  type StoredPage
+} from '../state/index.js'
 import type { Backend, BackendChange, BackendUsage } from './backend.js'
 import {
   checkFormat,
   corruption,
   fileKeyPrefix,
+  findDamage,
+  type DamagedPage,
   INSTALLED_KEY,
   PAGE_KEY_BYTES,
   pageKey,
@@ -23,7 +32,7 @@ import {
   readRecords,
   readVersion
 } from './layout.js'
-import { Memtable } from './memtable.js'
+import { Memtable, type LostPage } from './memtable.js'
 import { SnapshotReader } from './snapshot-pieces.js'
 
 export interface PageStoreInit {
@@ -52,6 +61,10 @@ export interface PageStore extends StateStore {
   readonly isFull: boolean
   /** A frozen memtable waits for its flush. */
   readonly hasFrozen: boolean
+  /** What is known of a damaged page; undefined for one that is good or absent. */
+  damage(file: number, page: number): DamagedPage | undefined
+  /** Puts a good copy in place of a damaged page. It has the version that the page has after the last entry. */
+  repair(file: number, page: number, copy: StoredPage): void
   /** Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. */
   freeze(appliedIndex: number): void
   /**
@@ -120,7 +133,10 @@ class MemtableStore implements PageStore {
 
   read(file: number, page: number): StoredPage | undefined {
     const changed = this.changed(file, page)
-    return changed === undefined ? readPage(this.backend, pageKey(file, page)) : (changed ?? undefined)
+    if (changed === undefined) return readPage(this.backend, pageKey(file, page))
+    if (changed === null) return undefined
+    if (changed.bytes === undefined) throw this.lost(file, page)
+    return changed
   }
 
   version(file: number, page: number): number {
@@ -144,6 +160,21 @@ class MemtableStore implements PageStore {
 
   write(file: number, page: number, stored: StoredPage): void {
     this.active.write(file, page, stored)
+  }
+
+  lose(file: number, page: number, version: number): void {
+    this.active.write(file, page, { version, bytes: undefined })
+  }
+
+  damage(file: number, page: number): DamagedPage | undefined {
+    const changed = this.changed(file, page)
+    if (changed === undefined) return findDamage(this.backend, pageKey(file, page))
+    if (changed === null || changed.bytes !== undefined) return undefined
+    return { head: { version: changed.version, bodyChecksum: undefined } }
+  }
+
+  repair(file: number, page: number, copy: StoredPage): void {
+    this.active.write(file, page, copy)
   }
 
   remove(file: number, first: number, end: number): void {
@@ -231,8 +262,12 @@ class MemtableStore implements PageStore {
     return this.installed !== undefined && this.installed.index < appliedIndex
   }
 
+  private lost(file: number, page: number): DamagedPageError {
+    return new DamagedPageError(this.backend.name, `page ${page} of file ${file}: its bytes are lost`, file, page)
+  }
+
   /** Looks the page up in the memtables: null if an entry removed it, undefined if only the backend knows. */
-  private changed(file: number, page: number): StoredPage | null | undefined {
+  private changed(file: number, page: number): StoredPage | LostPage | null | undefined {
     const changed = this.active.page(file, page)
     return changed === undefined ? this.frozen?.memtable.page(file, page) : changed
   }

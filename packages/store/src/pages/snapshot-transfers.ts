@@ -6,6 +6,7 @@
  * transfer that is idle, too old, or too expensive ends, and the follower starts over with the newest checkpoint.
  */
 import type { Clock } from '@quire/protocol'
+import { DamagedPageError } from '../state/index.js'
 import type { Applier } from './applier.js'
 import { Pauses } from './pauses.js'
 import type { SnapshotLimits } from './snapshot-limits.js'
@@ -21,6 +22,8 @@ export interface SnapshotTransfersInit {
   readonly matchIndex: (follower: string) => number | undefined
   readonly onTransferBegun?: ((transfer: BegunTransfer) => void) | undefined
   readonly onTransferEnded?: ((transfer: EndedTransfer) => void) | undefined
+  /** The snapshot has a damaged page, which the caller has to repair. */
+  readonly onDamagedPage?: ((file: number, page: number) => void) | undefined
   /** The log may drop entries that it kept for a follower ({@link SnapshotTransfers.heldIndex}). */
   readonly onReleased: () => void
 }
@@ -70,6 +73,8 @@ interface Transfer {
 /** Free gaps between pages, which are too short for others, may take this part of a file (docs/storage.md, Bounds). */
 const FILE_PER_USED = 1.15
 
+/** The time for a damaged page to be repaired, and to be part of a checkpoint. */
+const REPAIR_MS = 5_000
 const SWEEP_MS = 1_000
 
 /** The snapshots that one peer sends. */
@@ -78,6 +83,8 @@ export class SnapshotTransfers {
   private readonly transfers = new Map<string, Transfer>()
   /** When the next piece may leave. */
   private paceMs = 0
+  /** Until then, no transfer begins: it would meet the same damaged page. */
+  private repairsUntilMs = 0
   private cancelSweep: (() => void) | undefined
   private readonly pauses: Pauses
   private isStopped = false
@@ -129,7 +136,12 @@ export class SnapshotTransfers {
     const { last, reader } = transfer
     if (offset === last.offset) return last
     if (last.done || offset !== last.offset + last.data.length) return undefined
-    transfer.last = { ...reader.read(maxBytes), offset }
+    const piece = this.readPiece(reader, maxBytes)
+    if (piece === undefined) {
+      this.end(to, 'a page is damaged')
+      return undefined
+    }
+    transfer.last = { ...piece, offset }
     if (transfer.last.done) this.complete(to, transfer)
     return transfer.last
   }
@@ -139,6 +151,7 @@ export class SnapshotTransfers {
     const { applier, clock } = this.init
     const usage = applier.usage()
     if (usage === undefined || this.running.length >= this.init.limits.maxTransfers) return undefined
+    if (clock.now() < this.repairsUntilMs) return undefined
     const reader = applier.openSnapshot()
     if (reader.index !== index) {
       reader.close()
@@ -146,13 +159,30 @@ export class SnapshotTransfers {
     }
     const { fileBytes, usedBytes: totalBytes } = usage
     const now = clock.now()
-    const last = { ...reader.read(maxBytes), offset: 0 }
+    const piece = this.readPiece(reader, maxBytes)
+    if (piece === undefined) {
+      reader.close()
+      return undefined
+    }
+    const last = { ...piece, offset: 0 }
     const transfer = { reader, last, totalBytes, fileBytes, heldIndex: index, openedAtMs: now, usedAtMs: now }
     this.transfers.set(to, transfer)
     this.init.onTransferBegun?.({ to, index, totalBytes })
     if (last.done) this.complete(to, transfer)
     this.cancelSweep ??= clock.schedule(SWEEP_MS, () => this.sweep())
     return transfer
+  }
+
+  /** Returns undefined if a page is damaged. Its copy from another peer is part of the next checkpoint. */
+  private readPiece(reader: SnapshotReader, maxBytes: number): SnapshotPiece | undefined {
+    try {
+      return reader.read(maxBytes)
+    } catch (error) {
+      if (!(error instanceof DamagedPageError)) throw error
+      this.repairsUntilMs = this.init.clock.now() + REPAIR_MS
+      this.init.onDamagedPage?.(error.file, error.page)
+      return undefined
+    }
   }
 
   /**

@@ -1,17 +1,26 @@
 import {
+  isPageMessage,
   isShortage,
   type Clock,
   type Member,
   type RaftMark,
-  type RaftMessage,
+  type GroupMessage,
   type RaftSnapshot,
   type Random
 } from '@quire/protocol'
-import { createRaftNode, type RaftNode, type RaftNodeInit, type RaftTransport } from '@quire/raft'
+import { createRaftNode, type RaftNode, type RaftNodeInit } from '@quire/raft'
+import { shortId } from '@quire/net'
 import type { Logger } from 'pino'
 import type { Stages } from '../observability/stages.js'
 import { createGroupServer, type GroupServer, type RaftPort, type ServerLimits } from '../server/index.js'
-import type { AppliedListener, Receipt, ReceivedSnapshot, SentSnapshot } from '../pages/index.js'
+import {
+  PageRepairs,
+  type AppliedListener,
+  type Receipt,
+  type ReceivedSnapshot,
+  type RepairCounts,
+  type SentSnapshot
+} from '../pages/index.js'
 import { peerIdOf, type Applied, type ReplicatedConfig } from '../state/index.js'
 import { memberIn } from './identity.js'
 import type { Acknowledged } from './peer-links.js'
@@ -59,6 +68,7 @@ export interface StoreUsage {
 }
 
 export interface StoreStatus {
+  readonly repairs: RepairCounts
   /** Undefined while a snapshot takes the place of the state. */
   readonly store: StoreUsage | undefined
   /** Snapshots on their way to followers; `to` is the PeerId of the follower, as text. */
@@ -69,7 +79,8 @@ export interface StoreStatus {
 
 /** What a group needs of its peer to take part. */
 export interface GroupConnection {
-  readonly transport: RaftTransport
+  /** Sends a message to the member with this id. The message may be lost. */
+  readonly send: (to: string, message: GroupMessage) => void
   /** The ticks of the Raft node; see `timingOf`. */
   readonly ticks: Required<Pick<RaftNodeInit, 'tickMs' | 'electionTicks' | 'heartbeatTicks'>>
   /** Digest of the configuration that the cluster was founded from. */
@@ -103,6 +114,7 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
     onRefused: (snapshot, error) => group.snapshotLog.refused(snapshot, error),
     onTransferBegun: (transfer) => group.snapshotLog.begun(transfer),
     onTransferEnded: (transfer) => group.snapshotLog.ended(transfer),
+    onDamagedPage: (file, page) => group.damaged(file, page),
     onFault: (fault) => group.storageFault(fault)
   })
   const group = new PeerGroup(components, init, replica)
@@ -115,7 +127,7 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
  * It holds the replica, the Raft node and the server of the group's clients.
  */
 export class PeerGroup {
-  private parts: { readonly node: RaftNode; readonly server: GroupServer } | undefined
+  private parts: { readonly node: RaftNode; readonly server: GroupServer; readonly repairs: PageRepairs } | undefined
   /** Storage lacks room or a descriptor, or has failed. */
   private fault: Error | undefined
   private isReachable = true
@@ -144,7 +156,7 @@ export class PeerGroup {
     return this.parts?.server
   }
 
-  connect({ transport, ticks, founding, cluster, members, membersVersion }: GroupConnection): GroupServer {
+  connect({ send, ticks, founding, cluster, members, membersVersion }: GroupConnection): GroupServer {
     const { clock, random, storage } = this.components
     const { group, id, limits, stages, onFatal } = this.init
     const { log, applier, snapshots } = this.replica
@@ -155,7 +167,7 @@ export class PeerGroup {
         clock,
         random,
         log,
-        transport,
+        transport: { send },
         application: {
           snapshots,
           appliedIndex: applier.appliedIndex,
@@ -172,6 +184,7 @@ export class PeerGroup {
       // The cluster decides the ticks, neither the node nor its operator.
       { ...this.init.raft, id: member, ...ticks }
     )
+    const repairs = this.pageRepairs(send, () => others(node, member))
     const server = createGroupServer({
       group,
       self: id,
@@ -181,6 +194,7 @@ export class PeerGroup {
       membersVersion,
       raft: portOf(node),
       view: applier.state,
+      whenRepaired: (file, page, then) => this.whenRepaired(file, page, then),
       clock,
       random,
       stages,
@@ -188,7 +202,7 @@ export class PeerGroup {
       logger: this.child('server'),
       onFatal
     })
-    this.parts = { node, server }
+    this.parts = { node, server, repairs }
     return server
   }
 
@@ -197,11 +211,18 @@ export class PeerGroup {
     const usage = applier.usage()
     const store = usage && { logBytes: log.bytes, firstIndex: log.firstIndex, ...usage }
     const sending = snapshots.sending.map((each) => ({ ...each, to: peerIdOf(each.to) }))
-    return { store, sending, receiving: snapshots.receiving }
+    const repairs = this.parts?.repairs.counts ?? { damaged: 0, repaired: 0, lost: 0 }
+    return { store, repairs, sending, receiving: snapshots.receiving }
   }
 
-  receive(from: string, message: RaftMessage): void {
-    this.parts?.node.receive(from, message)
+  /** A member has sent the message. */
+  receive(from: string, message: GroupMessage): void {
+    if (!isPageMessage(message)) return this.parts?.node.receive(from, message)
+    try {
+      this.parts?.repairs.receive(from, message)
+    } catch (error) {
+      this.init.onFatal(error as Error)
+    }
   }
 
   /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
@@ -245,6 +266,7 @@ export class PeerGroup {
     const { parts } = this
     this.isStopping = true
     parts?.server.close()
+    this.parts?.repairs.stop()
     // A snapshot that waits for space or for its turn would hold the node back.
     this.replica.snapshots.stop()
     const closing = parts === undefined ? this.replica.log.close() : parts.node.close()
@@ -327,9 +349,37 @@ export class PeerGroup {
     return found
   }
 
+  /** The file of the pages has a damaged page. */
+  damaged(file: number, page: number): void {
+    this.parts?.repairs.found(file, page)
+  }
+
+  /** See {@link PageRepairs.whenRepaired}. */
+  whenRepaired: PageRepairs['whenRepaired'] = (file, page, then) => this.parts?.repairs.whenRepaired(file, page, then)
+
+  private pageRepairs(send: GroupConnection['send'], members: () => readonly string[]): PageRepairs {
+    const logger = this.child('pages')
+    return new PageRepairs({
+      applier: this.replica.applier,
+      clock: this.components.clock,
+      members,
+      send,
+      onDamaged: (file, page) => logger?.error({ file, page }, 'a page is damaged: asking other peers for it'),
+      onRepaired: (file, page, from) =>
+        logger?.info({ file, page, from: shortId(peerIdOf(from)) }, 'a damaged page was repaired'),
+      onLost: (file, page) => logger?.error({ file, page }, 'no peer has a good copy of a damaged page')
+    })
+  }
+
   private child(component: string): Logger | undefined {
     return this.init.logger?.child({ component })
   }
+}
+
+/** The members that have, or will have, the pages. */
+function others(node: RaftNode, self: string): string[] {
+  const { voters, learners } = node.status()
+  return [...voters, ...learners].filter((member) => member !== self)
 }
 
 /** Shows the node to the server of its clients, which know peers by their PeerIds. */

@@ -10,7 +10,7 @@ import {
   type FrameStream,
   type Network,
   type RaftIntroduction,
-  type RaftMessage,
+  type GroupMessage,
   type RaftStreamMessage,
   type Random
 } from '@quire/protocol'
@@ -96,7 +96,7 @@ export class Link {
   }
 
   /** Sends a Raft message, or drops it if the link is not open or too many bytes wait. */
-  send(group: number, message: RaftMessage): void {
+  send(group: number, message: GroupMessage): void {
     if (this.stream === undefined || this.queuedBytes > this.init.maxQueuedBytes) return
     this.post(this.stream, encodeFrame(raftMessage, message, group, 0, capacityOf(message)))
   }
@@ -273,7 +273,7 @@ export class Link {
   }
 }
 
-function capacityOf(message: RaftMessage): number {
+function capacityOf(message: GroupMessage): number {
   if (message.type !== 'append') return SMALL_FRAME_BYTES
   return SMALL_FRAME_BYTES + message.entries.reduce((sum, entry) => sum + raftEntryBytes(entry), 0)
 }

@@ -220,7 +220,7 @@ export class PeerCore {
     })
     const groupServers = [...this.groups.values()].map((group) =>
       group.connect({
-        transport: { send: (to, message) => links.send(group.id, to, message) },
+        send: (to, message) => links.send(group.id, to, message),
         ticks: { tickMs, electionTicks, heartbeatTicks },
         founding: this.identity.digest,
         cluster: () => this.newestConfig,

@@ -10,7 +10,7 @@ import {
   type Network,
   type RaftIntroduction,
   type RaftLinkMessage,
-  type RaftMessage,
+  type GroupMessage,
   type RaftStreamMessage,
   type Random
 } from '@quire/protocol'
@@ -43,7 +43,7 @@ export interface PeerLinksInit {
   /** The last known addresses of the others. The links add what they learn. */
   readonly book: AddressBook
   /** Called with each Raft message of a member; `from` is its member id. */
-  readonly receive: (group: number, from: string, message: RaftMessage) => void
+  readonly receive: (group: number, from: string, message: GroupMessage) => void
   /** The committed entries that the followers have acknowledged, while this node leads. */
   readonly acknowledged: () => Iterable<Acknowledged>
   /** Resolves when a majority has confirmed that this node leads; undefined while it does not lead. */
@@ -71,7 +71,7 @@ export interface PeerLinks {
    */
   configure(config: ReplicatedConfig): void
   /** Sends to the member with this id, or drops the message if there is no link to that very member. */
-  send(group: number, to: string, message: RaftMessage): void
+  send(group: number, to: string, message: GroupMessage): void
   readonly quarantined: readonly Quarantined[]
   close(): void
 }
@@ -171,7 +171,7 @@ class Links implements PeerLinks {
     if (incoming !== undefined && !this.members.has(incoming.member)) incoming.stream.abort(reason)
   }
 
-  send(group: number, to: string, message: RaftMessage): void {
+  send(group: number, to: string, message: GroupMessage): void {
     if (!this.init.identity.isAdmitted) return
     const link = this.links.get(peerIdOf(to))
     if (link?.member === to) link.send(group, message)

@@ -87,6 +87,7 @@ export interface ReplicaInit {
   readonly onRefused?: SnapshotsInit['onRefused']
   readonly onTransferBegun?: SnapshotsInit['onTransferBegun']
   readonly onTransferEnded?: SnapshotsInit['onTransferEnded']
+  readonly onDamagedPage?: SnapshotsInit['onDamagedPage']
 }
 
 export interface Replica {
@@ -146,7 +147,8 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         onInstalled: init.onInstalled,
         onRefused: init.onRefused,
         onTransferBegun: init.onTransferBegun,
-        onTransferEnded: init.onTransferEnded
+        onTransferEnded: init.onTransferEnded,
+        onDamagedPage: init.onDamagedPage
       })
       return {
         log,

@@ -2,6 +2,7 @@ import type { QuireError } from '@quire/protocol'
 import { Directory } from '../directory/directory.js'
 import type { CoherenceMessage, DirectoryEffect, DirectoryStats, DiscardRequest } from '../directory/types.js'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
+import { BulkOrder, type WhenRepaired } from './bulk-order.js'
 import type { Connection } from './connection.js'
 import type { Proposals } from './proposals.js'
 
@@ -13,6 +14,8 @@ export interface DirectoryDriverInit {
   readonly connection: (session: SessionId) => Connection | undefined
   /** A discard of the file is over. */
   readonly discarded: (file: FileId) => void
+  readonly whenRepaired: WhenRepaired
+  readonly guard: (input: () => void) => void
 }
 
 /**
@@ -23,17 +26,25 @@ export interface DirectoryDriverInit {
  */
 export class DirectoryDriver {
   private readonly directory: Directory
+  private readonly bulk: BulkOrder
   private ended = false
 
   constructor(private readonly init: DirectoryDriverInit) {
-    this.directory = new Directory(init.term, init.view)
+    const { term, view, whenRepaired } = init
+    this.directory = new Directory(term, view)
+    const guard = (input: () => void): void => {
+      if (!this.ended) init.guard(input)
+    }
+    this.bulk = new BulkOrder({ view, whenRepaired, guard })
   }
 
   connected(session: SessionId): void {
+    this.bulk.forget(session)
     this.input((directory) => directory.connected(session))
   }
 
   disconnected(session: SessionId): void {
+    this.bulk.forget(session)
     this.input((directory) => directory.disconnected(session))
   }
 
@@ -73,9 +84,17 @@ export class DirectoryDriver {
   private carryOut(effect: DirectoryEffect): void {
     const { proposals, connection, discarded } = this.init
     switch (effect.type) {
-      case 'send':
-        connection(effect.session)?.send(effect.lane, effect.message)
+      case 'send': {
+        const to = connection(effect.session)
+        if (effect.lane === 'control') to?.send('control', effect.message)
+        else if (to !== undefined) this.bulk.send(to, effect.message)
         return
+      }
+      case 'repairAndSend': {
+        const to = connection(effect.session)
+        if (to !== undefined) this.bulk.repairAndSend(to, effect.grant)
+        return
+      }
       case 'propose': {
         const { command } = effect
         if (command.type === 'handover') connection(command.to)?.faultProposed(command.file, command.page)

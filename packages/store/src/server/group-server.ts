@@ -18,6 +18,7 @@ import type { Logger } from 'pino'
 import type { DirectoryStats } from '../directory/types.js'
 import type { ReplicatedConfig } from '../state/commands.js'
 import type { Applied, StateView } from '../state/view.js'
+import type { WhenRepaired } from './bulk-order.js'
 import { Leadership, notAttached } from './leadership.js'
 import { DEFAULT_SERVER_LIMITS, type ServerLimits } from './limits.js'
 import type { RaftPort } from './raft-port.js'
@@ -39,6 +40,7 @@ export interface GroupServerInit {
   readonly membersVersion: () => number
   readonly raft: RaftPort
   readonly view: StateView
+  readonly whenRepaired: WhenRepaired
   readonly clock: Clock
   readonly random: Random
   readonly limits?: Partial<ServerLimits>
@@ -151,7 +153,7 @@ class Server implements GroupServer {
   }
 
   private elect(term: number): void {
-    const { group, self, raft, view, clock, random, logger } = this.init
+    const { group, self, raft, view, whenRepaired, clock, random, logger } = this.init
     logger?.info({ term }, 'leading')
     this.leadership = new Leadership({
       group,
@@ -167,6 +169,7 @@ class Server implements GroupServer {
       readOnly: () => (this.readOnly !== undefined && raft.status().handsOver === true ? undefined : this.readOnly),
       raft,
       view,
+      whenRepaired,
       clock,
       random,
       limits: this.limits,

@@ -21,6 +21,7 @@ import type { CoherenceMessage, DirectoryStats } from '../directory/types.js'
 import { isAnswer } from '../state/replies.js'
 import type { Applied, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
+import type { WhenRepaired } from './bulk-order.js'
 import { ConnectionTable } from './connection-table.js'
 import { DirectoryDriver } from './directory-driver.js'
 import type { LaneQueue } from './lane.js'
@@ -50,6 +51,7 @@ export interface LeadershipInit extends MemberNewsInit {
   readonly readOnly: () => QuireError | undefined
   readonly raft: RaftPort
   readonly view: StateView
+  readonly whenRepaired: WhenRepaired
   readonly clock: Clock
   readonly random: Random
   readonly limits: ServerLimits
@@ -99,7 +101,9 @@ export class Leadership {
       view,
       proposals: this.proposals,
       connection: connectionOf,
-      discarded: (file) => this.requests.discarded(file)
+      discarded: (file) => this.requests.discarded(file),
+      whenRepaired: init.whenRepaired,
+      guard: init.guard
     })
     this.requests = new RequestHandler({
       view,

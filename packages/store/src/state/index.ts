@@ -16,6 +16,7 @@ export {
   type StateStore,
   type StoredPage
 } from './records.js'
+export { DamagedPageError } from './damaged-page.js'
 export * from './units.js'
 export { PairMap } from './pair-map.js'
 export { MAX_UNSETTLED_REQUESTS } from './answers.js'

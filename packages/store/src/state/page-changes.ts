@@ -1,5 +1,6 @@
 import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
 import type { CommandOf } from './commands.js'
+import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
 import type { Owners } from './owners.js'
 import type { StateStore } from './records.js'
@@ -35,11 +36,11 @@ export class PageChanges {
       // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its
       // pages.
       (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
-    if (!done) return { ...outcome, done: false, owner: before, version: this.store.version(fileId, page) }
+    if (!done) return { ...outcome, done: false, owner: before, version: this.versionOf(index, fileId, page) }
     // A writeback has already brought bytes that are not newer.
     if (bytes !== undefined && seq > before.seq) this.storePage(index, file, page, bytes, at)
     const owner = this.owners.transfer(fileId, ownerPage(file, page), to)
-    return { ...outcome, done: true, owner, version: this.store.version(fileId, page) }
+    return { ...outcome, done: true, owner, version: this.versionOf(index, fileId, page) }
   }
 
   writeback(index: number, command: CommandOf<'writeback'>): Applied {
@@ -60,7 +61,7 @@ export class PageChanges {
       this.storePage(index, file, page, bytes, at)
       this.owners.written(fileId, ownerPage(file, page), seq)
     }
-    return { file: fileId, page, epoch, seq, version: this.store.version(fileId, page), stale: false }
+    return { file: fileId, page, epoch, seq, version: this.versionOf(index, fileId, page), stale: false }
   }
 
   /** Shrinks or grows the file. Stores the owner's bytes of the page that the new end cuts, and releases that page. */
@@ -70,14 +71,39 @@ export class PageChanges {
     const cut = cutPage(size, pageSize)
     if (cut !== undefined) {
       const given = tail === undefined ? undefined : this.newBytes(file, cut, tail)
-      const bytes = given ?? (shrinks ? this.store.read(id, cut)?.bytes : undefined)
-      // Zeros beyond the new end, because they must appear if the file grows again.
-      if (bytes !== undefined) this.storePage(index, file, cut, bytes, at, Math.min(size, file.size))
+      if (given !== undefined) this.storePage(index, file, cut, given, at, Math.min(size, file.size))
+      else if (shrinks) this.cutStored(index, file, cut, at, size)
       this.release(file, cut, cut + 1)
     }
     if (shrinks) this.discard(file, firstPageBeyond(size, pageSize), endOfPages(pageSize))
     if (size === file.size) return
     this.namespace.change(id, { version: index, modifiedAt: at, size, discards: file.discards + (shrinks ? 1 : 0) })
+  }
+
+  /** Stores zeros beyond the new end in the page, because they must appear if the file grows again. */
+  private cutStored(index: number, file: FileRecord, page: number, at: number, size: number): void {
+    try {
+      const stored = this.store.read(file.id, page)
+      if (stored !== undefined) this.storePage(index, file, page, stored.bytes, at, size)
+    } catch (error) {
+      if (!(error instanceof DamagedPageError)) throw error
+      // Other peers apply this entry to good bytes, and their page has the same version afterwards.
+      this.store.lose(file.id, page, index)
+      this.namespace.change(file.id, { version: index, modifiedAt: at })
+    }
+  }
+
+  /**
+   * The version of the page as the leader tells it its owner. A damaged version must not keep an entry from being
+   * applied: then the owner gets the index of the entry, which no other copy has.
+   */
+  private versionOf(index: number, file: FileId, page: number): number {
+    try {
+      return this.store.version(file, page)
+    } catch (error) {
+      if (error instanceof DamagedPageError) return index
+      throw error
+    }
   }
 
   /** Makes holes of the pages from `first` up to but without `end`, which read as zeros from now on. */

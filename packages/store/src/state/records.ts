@@ -96,9 +96,12 @@ export interface StoredPage {
 
 /** Provides pages to the state machine. A page is absent if no entry has written it since its last removal. */
 export interface PageSource {
-  /** Returns undefined for an absent page. Throws CorruptionError if the stored bytes do not match their checksum. */
+  /** Returns undefined for an absent page. Throws DamagedPageError. */
   read(file: number, page: number): StoredPage | undefined
-  /** Returns the version of the page, or 0 for an absent page, without reading its bytes. */
+  /**
+   * Returns the version of the page, or 0 for an absent page, without reading its bytes. Throws DamagedPageError if the
+   * version is damaged.
+   */
   version(file: number, page: number): number
   /** Returns the numbers of the file's pages in any order. Slow: only digests use it. */
   pages(file: number): Iterable<number>
@@ -108,6 +111,8 @@ export interface PageSource {
 export interface StateStore extends PageSource {
   /** Keeps `stored.bytes`, which the caller no longer changes. */
   write(file: number, page: number, stored: StoredPage): void
+  /** The page has another version from now on, but its bytes depend on damaged ones: reads throw DamagedPageError. */
+  lose(file: number, page: number, version: number): void
   /** Removes the pages from `first` up to but without `end`. Most pages of a large range may be absent. */
   remove(file: number, first: number, end: number): void
   /** Sets the value of a record. undefined removes the record. */

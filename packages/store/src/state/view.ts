@@ -67,8 +67,9 @@ export interface StateView {
   ownedPages(): number
   /** Returns whether the answer of this request is on record, so that its command would not apply again. */
   isAnswered(session: SessionId, seq: number): boolean
+  /** Throws DamagedPageError. */
   version(file: FileId, page: number): number
-  /** Throws CorruptionError if the stored bytes do not match their checksum. */
+  /** Throws DamagedPageError. */
   page(file: FileId, page: number): PageContent
 }
 

@@ -220,7 +220,8 @@ export class DirectoryWorld {
     for (const effect of this.directory.effects()) {
       if (effect.type === 'propose') this.proposals.push(effect.command)
       else if (effect.type === 'send') this.inboxes.get(effect.session)?.push(effect.message)
-      else this.over.push(effect.file)
+      else if (effect.type === 'discarded') this.over.push(effect.file)
+      else throw new Error('no page of this store is damaged')
     }
   }
 }

@@ -187,6 +187,29 @@ export class PeerCluster {
     }
   }
 
+  /** Shortens a file, and waits until the leader has applied this. */
+  async truncate(file: number, size: number): Promise<void> {
+    const leader = this.leader!
+    const propose = (command: Command): number => leader.core.root.node!.propose(encodeCommand(command)).index
+    const at = 0
+    const session = propose({ type: 'openSession', clientId: `truncates ${file}`, ttlMs: 600_000, at })
+    const { path } = leader.core.root.replica.applier.state.file(file)!
+    const request = { session, settled: 0, at }
+    propose({
+      type: 'open',
+      ...request,
+      seq: 1,
+      path,
+      create: false,
+      exclusive: false,
+      size: 0,
+      pageSize: 0,
+      unit: undefined
+    })
+    const last = propose({ type: 'truncate', ...request, seq: 2, file, size, tail: undefined })
+    await this.until(() => leader.status.appliedIndex >= last)
+  }
+
   /** Waits until all peers have applied the leader's last entry, and no other follows. */
   async converge(): Promise<void> {
     await this.until(() => this.peers.every(({ status }) => status.appliedIndex === this.leader?.status.lastIndex))

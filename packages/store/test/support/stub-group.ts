@@ -66,6 +66,7 @@ function memoryStore(): StateStore {
         if (page >= first && page < end) pages.get(file)!.delete(page)
       }
     },
+    lose: (file: number, page: number) => void pages.get(file)?.delete(page),
     put: () => {}
   } as StateStore
 }
@@ -118,6 +119,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       })
   }
   const server = createGroupServer({
+    whenRepaired: () => {},
     group: 0,
     self: PEER,
     founding: FOUNDING,
@@ -159,6 +161,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       room: 'enough',
       disk: undefined,
       store: undefined,
+      repairs: { damaged: 0, repaired: 0, lost: 0 },
       sending: [],
       receiving: undefined,
       stages: []

@@ -1,4 +1,12 @@
-import { assert, decode, encode, isRaftLinkMessage, raftMessage, type RaftMessage } from '@quire/protocol'
+import {
+  assert,
+  decode,
+  encode,
+  isPageMessage,
+  isRaftLinkMessage,
+  raftMessage,
+  type RaftMessage
+} from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import type { Scheduler } from '../scheduler.js'
@@ -128,7 +136,7 @@ export class RaftNetwork {
     }
     if (!settings.isEncoded) return arriving
     const decoded = decode(raftMessage, encode(raftMessage, arriving))
-    assert(!isRaftLinkMessage(decoded), `${decoded.type} is no message of Raft`)
+    assert(!isRaftLinkMessage(decoded) && !isPageMessage(decoded), `${decoded.type} is no message of Raft`)
     return decoded
   }
 }

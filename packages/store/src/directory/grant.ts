@@ -1,0 +1,15 @@
+import type { LeaderMessageOf } from '@quire/protocol'
+import type { StateView } from '../state/view.js'
+
+/** A grant before its page was read. `have` is the version of the session's copy, or 0. */
+export type UnreadGrant = Omit<LeaderMessageOf<'grant'>, 'version' | 'bytes'> & { readonly have: number }
+
+/** Stands for a page of zeros, whose bytes do not travel. */
+const NO_BYTES = new Uint8Array(0)
+
+/** Adds the page's version and its bytes, unless the session has this version. Throws DamagedPageError. */
+export function readGrant(view: StateView, { have, ...grant }: UnreadGrant): LeaderMessageOf<'grant'> {
+  const version = view.version(grant.file, grant.page)
+  const isCurrent = have !== 0 && have === version
+  return { ...grant, version, bytes: isCurrent ? undefined : (view.page(grant.file, grant.page).bytes ?? NO_BYTES) }
+}
