@@ -11,7 +11,7 @@ const VOTERS = 3
 
 export async function runOnOwnCluster(faults: readonly OwnFault[], settings: RunSettings): Promise<Outcome> {
   const { folder, log } = settings
-  await using machines = isInHub() ? await makeNamespaces() : makeLoopback()
+  await using machines = isInHub() ? await makeNamespaces(folder) : makeLoopback()
   log('starting the cluster')
   const prepare = async (peer: OwnPeer): Promise<void> => {
     for (const fault of faults) await fault.prepare?.(peer)

@@ -3,7 +3,7 @@ import { diskFull } from './disk.js'
 import type { Fault, OwnFault } from './fault.js'
 import { killLeader, killPeers } from './kill.js'
 import { growOrShrink, handOver, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
-import { isolatePeer, leaderFromClients, oneWay, ring, thinLine } from './partition.js'
+import { farLine, isolatePeer, leaderFromClients, oneWay, ring, thinLine } from './partition.js'
 import { loseThePower } from './power.js'
 import { stopClient, stopPeer } from './stop.js'
 
@@ -22,6 +22,7 @@ export const OWN_FAULTS: readonly OwnFault[] = [
   leaderFromClients,
   ring,
   thinLine,
+  farLine,
   diskFull,
   loseThePower,
   clockJump,

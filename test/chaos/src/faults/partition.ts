@@ -1,5 +1,6 @@
 import type { OwnCluster } from '../cluster/own-cluster.js'
 import type { Lines, Machine } from '../machines/machine.js'
+import { whyNoCompiler } from '../machines/compiler.js'
 import { isInHub, whyNoNamespaces } from '../machines/namespaces.js'
 import { oftenTheLeader, type OwnFault, type World } from './fault.js'
 
@@ -130,6 +131,25 @@ export const thinLine: OwnFault = {
     const bits = random.pick(THIN_BITS)
     begins(`${machine.name}: ${bits / 1e6} Mbit/s`)
     await lines.thin(machine, bits)
+    await pause(random.between(MIN_MS, MAX_MS))
+    await lines.mend()
+  }
+}
+
+const MIN_DELAY_MS = 50
+const MAX_DELAY_MS = 300
+
+export const farLine: OwnFault = {
+  ...rest,
+  name: 'line far',
+  whyNot: () => whyNot() ?? whyNoCompiler(),
+  async make(world, begins) {
+    const { random, pause } = world
+    const lines = linesOf(world)
+    const machine = random.pick(machinesOf(world))
+    const delayMs = random.int(MIN_DELAY_MS, MAX_DELAY_MS)
+    begins(`${machine.name}: ${delayMs} ms`)
+    await lines.lengthen(machine, delayMs)
     await pause(random.between(MIN_MS, MAX_MS))
     await lines.mend()
   }

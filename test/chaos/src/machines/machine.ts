@@ -21,6 +21,8 @@ export interface Lines {
   cut(from: Machine, to: Machine): Promise<void>
   /** Limits what a machine sends. */
   thin(machine: Machine, bitsPerSecond: number): Promise<void>
-  /** All lines are whole again, and as fast as before. */
+  /** Whatever a machine sends, or gets, takes this much longer. */
+  lengthen(machine: Machine, delayMs: number): Promise<void>
+  /** All lines are whole again, and as fast and short as before. */
   mend(): Promise<void>
 }

@@ -6,8 +6,11 @@
  */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readlinkSync } from 'node:fs'
+import { existsSync, readlinkSync } from 'node:fs'
+import { join } from 'node:path'
 import { command, hasProgram } from './command.js'
+import { compile } from './compiler.js'
+import { FarLine } from './far-line.js'
 import type { Lines, Machine, Machines } from './machine.js'
 
 const PROGRAMS = ['ip', 'nft', 'tc', 'nsenter', 'unshare']
@@ -21,7 +24,7 @@ export function whyNoNamespaces(): string | undefined {
 }
 
 /** Set in the process that lives in the hub. */
-const HUB = 'QUIRE_CHAOS_HUB'
+export const HUB = 'QUIRE_CHAOS_HUB'
 
 /** True in the process that {@link runInHub} has started. */
 export function isInHub(): boolean {
@@ -51,20 +54,23 @@ const TABLE = 'inet chaos'
 /** Bytes that may leave a thin machine at once. */
 const BURST = '64kb'
 
-export async function makeNamespaces(): Promise<Machines> {
+/** The machines need no files, but programs that are compiled into the folder. */
+export async function makeNamespaces(folder: string): Promise<Machines> {
   if (!isInHub()) throw new Error('this process does not live in the hub')
   await command(['mount', '-t', 'tmpfs', 'tmpfs', '/dev/shm'])
   await command(['ip', 'link', 'set', 'lo', 'up'])
   await command(['ip', 'link', 'add', BRIDGE, 'type', 'bridge'])
   await command(['ip', 'link', 'set', BRIDGE, 'up'])
   await command(['ip', 'address', 'add', `${HUB_ADDRESS}/24`, 'dev', BRIDGE])
-  return new Namespaces()
+  return new Namespaces(join(folder, 'far'))
 }
 
 class Namespace implements Machine {
   constructor(
     readonly name: string,
     readonly address: string,
+    /** The hub's end of its line. */
+    readonly near: string,
     /** A process that does nothing else than keep the namespace. */
     readonly keeper: ChildProcess
   ) {}
@@ -79,11 +85,16 @@ class Namespaces implements Machines {
   private readonly all = new Map<string, Namespace>()
   private readonly thinned = new Set<Namespace>()
   private readonly cutAt = new Set<Namespace>()
+  private far: FarLine | undefined
 
-  constructor() {
+  constructor(
+    /** Where the program of far lines is, or will be. */
+    private readonly farProgram: string
+  ) {
     this.lines = {
       cut: (from, to) => this.cut(from, to),
       thin: (machine, bitsPerSecond) => this.thin(machine, bitsPerSecond),
+      lengthen: (machine, delayMs) => this.lengthen(machine, delayMs),
       mend: () => this.mend()
     }
   }
@@ -94,12 +105,13 @@ class Namespaces implements Machines {
     const keeper = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'ignore', 'inherit'] })
     await once(keeper, 'spawn')
     await untilUnshared(keeper.pid!)
-    const machine = new Namespace(name, `${NETWORK}.${number}`, keeper)
-    this.all.set(name, machine)
     const near = `machine${number}`
+    const machine = new Namespace(name, `${NETWORK}.${number}`, near, keeper)
+    this.all.set(name, machine)
     const netns = ['netns', String(keeper.pid)]
     await command(['ip', 'link', 'add', near, 'type', 'veth', 'peer', 'name', DEVICE, ...netns])
-    await command(['ip', 'link', 'set', near, 'master', BRIDGE, 'up'])
+    // The hub is reached through its bridge only.
+    await command(['ip', 'link', 'set', near, 'arp', 'off', 'master', BRIDGE, 'up'])
     const inside = (...line: string[]): Promise<string> => command(machine.on(line))
     await inside('ip', 'link', 'set', 'lo', 'up')
     await inside('ip', 'address', 'add', `${machine.address}/24`, 'dev', DEVICE)
@@ -138,7 +150,16 @@ class Namespaces implements Machines {
     await command(machine.on(['tc', 'qdisc', 'replace', 'dev', DEVICE, 'root', 'tbf', ...limit]))
   }
 
+  private async lengthen(at: Machine, delayMs: number): Promise<void> {
+    if (this.far !== undefined) throw new Error('there is a far line already')
+    const { near } = this.of(at)
+    if (!existsSync(this.farProgram)) await compile(['far.c'], [], this.farProgram)
+    this.far = await FarLine.begin({ program: this.farProgram, near, bridge: BRIDGE, delayMs })
+  }
+
   private async mend(): Promise<void> {
+    await this.far?.end()
+    this.far = undefined
     for (const machine of this.cutAt) await command(machine.on(['nft', `flush set ${TABLE} cut`]))
     for (const machine of this.thinned) await command(machine.on(['tc', 'qdisc', 'delete', 'dev', DEVICE, 'root']))
     this.cutAt.clear()

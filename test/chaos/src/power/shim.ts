@@ -1,9 +1,7 @@
 /** The preloaded library that watches how a process changes files (`native/power.c`). */
-import { execFile, spawnSync } from 'node:child_process'
 import { mkdirSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { promisify } from 'node:util'
+import { compile, whyNoCompiler } from '../machines/compiler.js'
 
 /** The folders of one peer. */
 export interface PowerFolders {
@@ -20,28 +18,23 @@ export interface PowerShim {
   environment(folders: PowerFolders): Record<string, string>
 }
 
-const COMPILERS = ['cc', 'gcc', 'clang']
-const SOURCES = ['power.c', 'journal.c'].map((name) => fileURLToPath(new URL(`../../native/${name}`, import.meta.url)))
-const FLAGS = ['-O2', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-pthread']
+const SOURCES = ['power.c', 'journal.c']
+const FLAGS = ['-fPIC', '-shared', '-pthread']
 
 /** Says why this machine cannot have the shim; undefined if it can. */
 export function whyNoPowerShim(): string | undefined {
   if (process.platform !== 'linux') return 'needs Linux'
   const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
   if (report.header?.glibcVersionRuntime === undefined) return 'needs glibc'
-  return compiler() === undefined ? 'needs a C compiler' : undefined
+  return whyNoCompiler()
 }
 
 /** Compiles the shim into `folder`. Resolves with undefined where `whyNoPowerShim` says why. */
 export async function buildPowerShim(folder: string): Promise<PowerShim | undefined> {
   if (whyNoPowerShim() !== undefined) return undefined
   const library = join(folder, 'power.so')
-  await promisify(execFile)(compiler()!, [...FLAGS, '-o', library, ...SOURCES])
+  await compile(SOURCES, FLAGS, library)
   return { environment: (folders) => environmentOf(library, folders) }
-}
-
-function compiler(): string | undefined {
-  return COMPILERS.find((name) => spawnSync(name, ['--version']).status === 0)
 }
 
 function environmentOf(library: string, { root, journal, limbo }: PowerFolders): Record<string, string> {
