@@ -12,7 +12,8 @@ function outcome(problems: readonly string[]): Outcome {
   timeline.worked('bank', [1, 2, 300])
   timeline.healed.push({ atMs: 30_000, progressMs: 400 })
   const judged = { events: 12, operations: 10, objects: 3 }
-  return { problems, timeline, judged, rejected: { BusyError: 2 }, snapshots: 1 }
+  const none = { findings: [], events: [], clients: new Map<string, string>() }
+  return { problems, timeline, judged, rejected: { BusyError: 2 }, snapshots: 1, ...none }
 }
 
 const page = (problems: readonly string[]): string =>
@@ -28,6 +29,22 @@ describe('the report of a chaos run', () => {
     expect(text).toContain('<tr><td>bank</td><td class="count">3</td></tr>')
     expect(text).toContain('<tr><td>BusyError</td><td class="count">2</td></tr>')
     expect(text).toContain('<title>leader killed: peer1</title>')
+  })
+
+  it('the report tells what happened to a page whose history is no linearizable one', () => {
+    const base = { client: 'a', process: 'session', file: '7', offset: 0, length: 1, status: 'ok' } as const
+    const events = [
+      { ...base, op: 'write', value: '01', call: 1, return: 2 },
+      { ...base, op: 'read', value: '00', call: 3, return: 4 }
+    ] as const
+    const [impossible, missing] = [events[1], events[0]]
+    const findings = [{ file: '7', page: 0, result: 'violation', text: '', impossible, missing }] as const
+    const clients = new Map([['a', '<client1>']])
+    const found = { ...outcome(['page 0: violation']), events, findings, clients }
+    const text = reportPage({ seed: 7, minutes: 20, again: 'pnpm chaos', outcome: found })
+    expect(text).toContain('What happened to page 0 of file 7')
+    expect(text).toMatch(/<tr class="missing">.*&lt;client1&gt; \(…sion\).*write 1 bytes at 0: 01/)
+    expect(text).toMatch(/<tr class="impossible">.*read 1 bytes at 0: 00/)
   })
 
   it('the report shows each problem, and no text of a run as markup', () => {

@@ -1,4 +1,5 @@
 /** One run on a cluster: clients with their workloads, faults, and the verdict. */
+import { parseHistory } from '#linearizability'
 import { createRandomSource } from '@quire/testing'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -36,6 +37,8 @@ export interface RunInit<C extends Cluster> extends RunSettings {
 
 export interface Outcome extends Verdict {
   readonly timeline: Timeline
+  /** The names of the clients, by PeerId. */
+  readonly clients: ReadonlyMap<string, string>
   readonly rejected: Readonly<Record<string, number>>
   /** Snapshots that peers have installed; undefined if the run cannot tell. */
   readonly snapshots: number | undefined
@@ -79,12 +82,13 @@ class Run<C extends Cluster> {
     await cluster.heal().catch((error: unknown) => this.wrong.push((error as Error).message))
     const { facts, ends } = await this.finish()
     watching.abort()
-    const history = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8')).join('')
+    const histories = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8'))
     const { timeline, wrong, rejected, sizes } = this
     writeFileSync(join(folder, 'files.json'), `${JSON.stringify(Object.fromEntries(sizes))}\n`)
     log('judging the history')
-    const verdict = verdictOf({ history, sizes, facts, ends, wrong, rejected })
-    return { ...verdict, timeline, rejected, snapshots: cluster.snapshots() }
+    const verdict = verdictOf({ history: histories.join(''), sizes, facts, ends, wrong, rejected })
+    const clients = new Map(histories.flatMap((history, i) => idsOf(history).map((id) => [id, this.clients[i]!.name])))
+    return { ...verdict, timeline, clients, rejected, snapshots: cluster.snapshots() }
   }
 
   private historyOf(index: number): string {
@@ -188,4 +192,9 @@ class Run<C extends Cluster> {
     watch().catch((error: unknown) => this.wrong.push(`watching the leader: ${(error as Error).message}`))
     return watching
   }
+}
+
+/** The PeerIds in a history. */
+function idsOf(history: string): string[] {
+  return [...new Set(parseHistory(history).map(({ client }) => client))]
 }

@@ -22,6 +22,8 @@ export class Timeline {
   /** Rounds of faults that have been healed. */
   readonly healed: { readonly atMs: number; readonly progressMs: number }[] = []
   private readonly startMs = performance.now()
+  /** The start, on the monotonic clock of the machine, which histories have, in nanoseconds. */
+  readonly startNs = Number(process.hrtime.bigint())
 
   get nowMs(): number {
     return performance.now() - this.startMs

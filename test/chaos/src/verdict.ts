@@ -1,5 +1,5 @@
 /** Judges a run. */
-import { judge, parseHistory } from '#linearizability'
+import { judge, parseHistory, type Finding, type HistoryEvent } from '#linearizability'
 import { WORKLOADS } from './workloads/index.js'
 import { REGISTER_PAGE_BYTES } from './workloads/registers.js'
 
@@ -19,6 +19,9 @@ export interface Observed {
 
 export interface Verdict {
   readonly problems: readonly string[]
+  /** What the checker has found in the histories. */
+  readonly findings: readonly Finding[]
+  readonly events: readonly HistoryEvent[]
   readonly judged: { readonly events: number; readonly operations: number; readonly objects: number }
 }
 
@@ -51,5 +54,5 @@ export function verdictOf({ history, sizes, facts, ends, wrong, rejected }: Obse
     initialSize: (file) => sizes.get(file) ?? 0
   })
   for (const { file, page, result, text } of findings) problems.push(`file ${file}, page ${page}: ${result}\n${text}`)
-  return { problems, judged: { events: events.length, operations, objects } }
+  return { problems, findings, events, judged: { events: events.length, operations, objects } }
 }

@@ -1,9 +1,9 @@
 /** Judges a whole history: every page and every size must be linearizable. */
 import { check, type Operation, type Verdict } from './checker.js'
 import type { HistoryEvent } from './history.js'
-import { pageModel } from './page-model.js'
+import { pageModel, writesTo } from './page-model.js'
 import { pagesOf, sizesOf } from './partition.js'
-import { sizeModel } from './size-model.js'
+import { sizeModel, type SizeInput } from './size-model.js'
 import { withoutUnseen } from './unseen.js'
 
 interface JudgeOptions {
@@ -22,7 +22,14 @@ export interface Finding {
   readonly result: 'violation' | 'undecided'
   /** The fault, and the operations around it. */
   readonly text: string
+  /** Of a violation: the operation that no order explains, such as a read. */
+  readonly impossible?: Span
+  /** The last operation, in the longest order, that made what the impossible one should have found. */
+  readonly missing?: Span
 }
+
+/** When an operation of the history began and ended. */
+type Span = Pick<HistoryEvent, 'call' | 'return'>
 
 interface Judgment {
   readonly objects: number
@@ -36,21 +43,44 @@ export function judge(history: readonly HistoryEvent[], options: JudgeOptions): 
   const findings: Finding[] = []
   let objects = 0
   let operations = 0
-  const take = <I>(where: Pick<Finding, 'file' | 'page'>, all: readonly Operation<I>[], verdict: Verdict<I>): void => {
+  const take = <I>(
+    where: Pick<Finding, 'file' | 'page'>,
+    all: readonly Operation<I>[],
+    verdict: Verdict<I>,
+    makes: (input: I, found: I) => boolean
+  ): void => {
     objects++
     operations += all.length
     if (verdict.result !== 'linearizable') {
-      findings.push({ ...where, result: verdict.result, text: describe(all, verdict) })
+      findings.push({ ...where, result: verdict.result, text: describe(all, verdict), ...spansOf(verdict, makes) })
     }
   }
   for (const { file, page, operations: all } of pagesOf(history, options.pageSize)) {
     const needed = withoutUnseen(all)
-    take({ file, page }, all, check(needed, pageModel(needed.map(({ input }) => input)), maxSteps))
+    take({ file, page }, all, check(needed, pageModel(needed.map(({ input }) => input)), maxSteps), writesTo)
   }
   for (const { file, operations: all } of sizesOf(history)) {
-    take({ file }, all, check(all, sizeModel(initialSize(file)), maxSteps))
+    take({ file }, all, check(all, sizeModel(initialSize(file)), maxSteps), setsSize)
   }
   return { objects, operations, findings }
+}
+
+function spansOf<I>(
+  verdict: Exclude<Verdict<I>, { result: 'linearizable' }>,
+  makes: (input: I, found: I) => boolean
+): Pick<Finding, 'impossible' | 'missing'> {
+  if (verdict.result === 'undecided') return {}
+  const { reached, stuck } = verdict
+  const missing = reached.findLast(({ input }) => makes(input, stuck.input))
+  return { impossible: spanOf(stuck), ...(missing !== undefined && { missing: spanOf(missing) }) }
+}
+
+function spanOf<I>({ call, return: end }: Operation<I>): Span {
+  return { call, return: end }
+}
+
+function setsSize({ op }: SizeInput): boolean {
+  return op === 'set' || op === 'extend'
 }
 
 const SHOWN = 6

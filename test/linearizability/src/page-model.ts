@@ -149,6 +149,13 @@ export function foundBy(input: PageInput): string | undefined {
   }
 }
 
+/** Whether the input changes bytes that `found` looks at. */
+export function writesTo(input: PageInput, found: PageInput): boolean {
+  if (input.op === 'read' || (input.op === 'update' && input.to === undefined)) return false
+  const [[start, end], [first, last]] = [rangeOf(input), rangeOf(found)]
+  return start < last && first < end
+}
+
 export function rangeOf(input: PageInput): [number, number] {
   const { offset } = input
   if (input.op === 'zero') return [offset, input.end]

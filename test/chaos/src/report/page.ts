@@ -1,7 +1,9 @@
 /** The report of a run: one HTML page that needs nothing else. Pure. */
 import type { Outcome } from '../run.js'
 import type { Timeline } from '../timeline.js'
+import { REGISTER_PAGE_BYTES } from '../workloads/registers.js'
 import { escapeText, faultChart, lineChart, type Line } from './chart.js'
+import { storyOf, type StoryLine } from './story.js'
 
 export interface PageInit {
   readonly seed: number
@@ -19,6 +21,8 @@ svg { background: #fafafa; border: 1px solid #e4e4e4; font-size: 11px }
 svg .grid { stroke: #e4e4e4 } svg .mark { text-anchor: middle; fill: #777 } svg .name { text-anchor: end; fill: #444 }
 svg .inside { fill: white } .side { display: flex; gap: 4em; align-items: start }
 table { border-collapse: collapse } td, th { padding: 2px 14px 2px 0; text-align: left } td.count { text-align: right }
+tr.missing { background: #fbe3e3 } tr.impossible { background: #fdf0d5 } .story td { font-size: .86em; vertical-align: top }
+.story .tight { white-space: nowrap }
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }`
 
 export function reportPage({ seed, minutes, again, outcome }: PageInit): string {
@@ -36,6 +40,7 @@ export function reportPage({ seed, minutes, again, outcome }: PageInit): string 
 <h1>Chaos run of ${minutes} minutes, seed ${seed}</h1>
 <p class="${isFine ? 'fine' : 'broken'}"><strong>${verdict}</strong></p>
 ${problems.map((problem) => `<pre class="broken">${escapeText(problem)}</pre>`).join('\n')}
+${stories(outcome)}
 <p>${judged.operations} operations on ${judged.objects} pages and sizes of files were judged.
 ${timeline.healed.length} rounds of faults were healed; after each, every program went on within ${(slowest / 1_000).toFixed(1)} s.</p>
 <p>Again: <code>${escapeText(again)}</code></p>
@@ -55,6 +60,27 @@ ${lineChart(durations(timeline), endMs, 'ms', true)}
 <table>${timeline.faults.map((each) => row(each.fromMs, each.toMs ?? endMs, each.fault, each.what)).join('')}</table>
 </body></html>
 `
+}
+
+/** For each finding of the checker: what happened to the page, or to the size, at that time. */
+function stories({ findings, events, timeline, clients }: Outcome): string {
+  return findings
+    .map((finding) => {
+      const lines = storyOf({ events, finding, pageSize: REGISTER_PAGE_BYTES, timeline, clients })
+      if (lines.length === 0) return ''
+      const object = finding.page === undefined ? 'the size' : `page ${finding.page}`
+      return `<h2>What happened to ${object} of file ${escapeText(finding.file)}</h2>
+<p>No order of all operations explains the one in yellow. The one in red came before it, and is missing there.</p>
+<table class="story"><tr><th>from</th><th>to</th><th>who</th><th>operation</th><th>outcome</th><th>faults</th></tr>
+${lines.map(storyRow).join('\n')}</table>`
+    })
+    .join('\n')
+}
+
+function storyRow({ fromMs, toMs, who, what, status, mark, faults }: StoryLine): string {
+  const times = [fromMs, toMs].map((ms) => `<td class="count tight">${(ms / 1_000).toFixed(3)} s</td>`).join('')
+  const texts = [what, status, faults.join('; ')].map((text) => `<td>${escapeText(text)}</td>`).join('')
+  return `<tr class="${mark ?? 'plain'}">${times}<td class="tight">${escapeText(who)}</td>${texts}</tr>`
 }
 
 function rows(counts: readonly (readonly [string, number])[]): string {
