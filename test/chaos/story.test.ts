@@ -31,7 +31,7 @@ const lost = [
 
 function verdict(history: readonly HistoryEvent[]): Verdict {
   const text = history.map((each) => JSON.stringify(each)).join('\n')
-  return verdictOf({ history: text, sizes: new Map([['7', 8192]]), facts: [], ends: {}, wrong: [], rejected: {} })
+  return verdictOf({ history: text, sizes: new Map([['7', 8192]]), notes: [], ends: {}, wrong: [], rejected: {} })
 }
 
 function story(history: readonly HistoryEvent[]): StoryLine[] {

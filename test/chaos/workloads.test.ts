@@ -3,8 +3,8 @@ import { describe, expect, it } from 'vitest'
 import { bank } from './src/workloads/bank.js'
 import { counters } from './src/workloads/counters.js'
 import { FsxModel } from './src/workloads/fsx-model.js'
-import { judgeNames } from './src/workloads/names.js'
-import { judgeQueue } from './src/workloads/queue.js'
+import { judgeNames, names } from './src/workloads/names.js'
+import { factsOfQueue, judgeQueue } from './src/workloads/queue.js'
 
 describe('the judge of the counters', () => {
   const facts = [
@@ -61,7 +61,7 @@ describe('the judge of the queue', () => {
 })
 
 describe('the judge of the names', () => {
-  const facts = { index: 1, known: { '/a': 'there', '/b': 'absent' }, won: ['/race/1'] } as const
+  const facts = { known: { '/a': 'there', '/b': 'absent' }, won: ['/race/1'] } as const
 
   it('what was created is there, and what was removed is not', () => {
     expect(judgeNames([facts], ['/a', '/race/1'])).toEqual([])
@@ -72,7 +72,7 @@ describe('the judge of the names', () => {
   })
 
   it('a name that two clients have created, or that is gone, is a problem', () => {
-    expect(judgeNames([facts, { index: 2, known: {}, won: ['/race/1'] }], ['/a', '/race/1'])).toEqual([
+    expect(judgeNames([facts, { known: {}, won: ['/race/1'] }], ['/a', '/race/1'])).toEqual([
       '/race/1 was created by two clients'
     ])
     expect(judgeNames([facts], ['/a'])).toEqual(['/race/1 was created, and is gone'])
@@ -119,5 +119,35 @@ describe('the model of fsx', () => {
     const sized = written()
     sized.truncate(4)
     expect(sized.adopt(bytes(1, 2, 3, 0, 0), 5)).toBe('the file has 5 bytes after a loss, and had 4')
+  })
+})
+
+describe('the notes of a client that was killed', () => {
+  it('an increment without a flush counts as tried only', () => {
+    expect(counters.facts([{ tried: 1 }, { tried: 1 }, { flushed: [0, 1, 0, 0] }, { tried: 0 }])).toEqual({
+      flushed: [0, 1, 0, 0],
+      tried: [1, 2, 0, 0]
+    })
+  })
+
+  it('an item is put, or taken, when that is flushed; one that was taken without a flush may be back', () => {
+    const facts = factsOfQueue([
+      { puts: ['1:1', '1:2'], takes: ['2:1'] },
+      { flushed: { puts: 1, takes: 1 } },
+      { puts: [], takes: ['2:2'] }
+    ])
+    expect(facts).toEqual({ put: ['1:1'], taken: ['2:1'], maybeTaken: ['2:2'] })
+    const lost = factsOfQueue([{ puts: ['1:1'], takes: ['2:1'] }, { isLost: true }, { flushed: { puts: 0, takes: 0 } }])
+    expect(lost).toEqual({ put: [], taken: [], maybeTaken: ['2:1'] })
+  })
+
+  it('a name has the state that the client has learned last', () => {
+    const facts = names.facts([
+      { path: '/a', state: 'unknown' },
+      { path: '/a', state: 'there' },
+      { path: '/b', state: 'unknown' },
+      { won: '/race/1' }
+    ])
+    expect(facts).toEqual({ known: { '/a': 'there', '/b': 'unknown' }, won: ['/race/1'] })
   })
 })

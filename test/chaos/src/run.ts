@@ -5,10 +5,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { Client } from './client/client.js'
-import type { Report } from './client/messages.js'
+import { begunIn, withEpitaph } from './client/epitaph.js'
+import type { ClientAsk, Report } from './client/messages.js'
 import type { Cluster } from './cluster/cluster.js'
 import type { Fault } from './faults/fault.js'
-import type { Machines } from './machines/machine.js'
+import type { Machine, Machines } from './machines/machine.js'
 import { makeTrouble } from './nemesis.js'
 import { schedule } from './schedule.js'
 import { Timeline } from './timeline.js'
@@ -66,6 +67,9 @@ class Run<C extends Cluster> {
   /** When each program of each client has last carried out an operation, by `client workload`. */
   private readonly workedAt = new Map<string, number>()
   private readonly clients: Client[] = []
+  /** By index, from 1: the names of all clients, also of those that were killed. */
+  private readonly names: string[] = []
+  private readonly killed: { readonly ask: ClientAsk; readonly atNs: number }[] = []
 
   constructor(private readonly init: RunInit<C>) {}
 
@@ -80,14 +84,16 @@ class Run<C extends Cluster> {
       this.wrong.push((error as Error).message)
     }
     await cluster.heal().catch((error: unknown) => this.wrong.push((error as Error).message))
-    const { facts, ends } = await this.finish()
+    const ends = await this.finish()
     watching.abort()
-    const histories = this.clients.map((_, i) => readFileSync(this.historyOf(i + 1), 'utf8'))
+    this.bury()
+    const histories = this.textsOf((index) => this.historyOf(index))
+    const notes = this.textsOf((index) => this.notesOf(index))
     const { timeline, wrong, rejected, sizes } = this
     writeFileSync(join(folder, 'files.json'), `${JSON.stringify(Object.fromEntries(sizes))}\n`)
     log('judging the history')
-    const verdict = verdictOf({ history: histories.join(''), sizes, facts, ends, wrong, rejected })
-    const clients = new Map(histories.flatMap((history, i) => idsOf(history).map((id) => [id, this.clients[i]!.name])))
+    const verdict = verdictOf({ history: histories.join(''), sizes, notes, ends, wrong, rejected })
+    const clients = new Map(histories.flatMap((history, i) => idsOf(history).map((id) => [id, this.names[i]!])))
     return { ...verdict, timeline, clients, rejected, snapshots: cluster.snapshots() }
   }
 
@@ -95,22 +101,53 @@ class Run<C extends Cluster> {
     return join(this.init.folder, `history-${index}.ndjson`)
   }
 
+  private notesOf(index: number): string {
+    return join(this.init.folder, `notes-${index}.ndjson`)
+  }
+
   private async startClients(): Promise<void> {
-    const { cluster, machines, place, folder, clients, seed } = this.init
-    for (let index = 1; index <= clients; index++) {
-      const machine = await machines.add(`client${index}`)
-      const ask = {
-        peers: cluster.addresses,
-        folder: place,
-        index,
-        seed,
-        sessionTtlMs: SESSION_TTL_MS,
-        faultTimeoutMs: FAULT_TIMEOUT_MS,
-        history: this.historyOf(index)
-      }
-      const onReport = (report: Report): void => this.reported(machine.name, report)
-      this.clients.push(new Client({ machine, ask, log: join(folder, `${machine.name}.log`), onReport }))
+    const { machines, clients } = this.init
+    for (let seat = 1; seat <= clients; seat++)
+      this.clients.push(this.startClient(await machines.add(`client${seat}`), seat))
+  }
+
+  private startClient(machine: Machine, seat: number): Client {
+    const { cluster, place, folder, seed } = this.init
+    const index = this.names.push(machine.name)
+    const ask = {
+      peers: cluster.addresses,
+      folder: place,
+      index,
+      seat,
+      seed,
+      sessionTtlMs: SESSION_TTL_MS,
+      faultTimeoutMs: FAULT_TIMEOUT_MS,
+      history: this.historyOf(index),
+      begun: join(folder, `begun-${index}.json`),
+      notes: this.notesOf(index)
     }
+    const onReport = (report: Report): void => this.reported(machine.name, report)
+    return new Client({ machine, ask, log: join(folder, `${machine.name}.log`), onReport })
+  }
+
+  /** A new client with an index of its own takes the place of one that was killed. */
+  private replace(client: Client): Promise<void> {
+    this.killed.push({ ask: client.ask, atNs: Number(process.hrtime.bigint()) })
+    this.clients[this.clients.indexOf(client)] = this.startClient(client.machine, client.ask.seat)
+    return Promise.resolve()
+  }
+
+  /** The histories of clients that were killed say so. */
+  private bury(): void {
+    for (const { ask, atNs } of this.killed) {
+      const history = readFileSync(ask.history, 'utf8')
+      writeFileSync(ask.history, withEpitaph({ history, begun: begunIn(ask.begun), sizes: this.sizes, atNs }))
+    }
+  }
+
+  /** The texts of the files that all clients have written, in the order of their indexes. */
+  private textsOf(nameOf: (index: number) => string): string[] {
+    return this.names.map((_, i) => readFileSync(nameOf(i + 1), 'utf8'))
   }
 
   private reported(client: string, report: Report): void {
@@ -142,7 +179,13 @@ class Run<C extends Cluster> {
     const { cluster, faults, minutes, rate, seed, log } = this.init
     const random = createRandomSource(seed)
     const rounds = schedule(faults, minutes, random.fork('schedule'), rate)
-    const world = { cluster, clients: this.clients, random: random.fork('faults'), pause: (ms: number) => pause(ms) }
+    const world = {
+      cluster,
+      clients: this.clients,
+      replace: (client: Client) => this.replace(client),
+      random: random.fork('faults'),
+      pause: (ms: number) => pause(ms)
+    }
     const { timeline } = this
     const roundMs = (minutes * 60_000) / rounds.length
     await makeTrouble(rounds, { world, timeline, random, roundMs, progress: () => this.progress(), log })
@@ -164,19 +207,14 @@ class Run<C extends Cluster> {
     }
   }
 
-  private async finish(): Promise<{
-    facts: Readonly<Record<string, unknown>>[]
-    ends: Readonly<Record<string, unknown>>
-  }> {
-    const failed = (error: unknown): Record<string, unknown> => {
-      this.wrong.push((error as Error).message)
-      return {}
-    }
+  /** Ends all clients. Resolves with what is left, by workload. */
+  private async finish(): Promise<Readonly<Record<string, unknown>>> {
+    const failed = (error: unknown): void => void this.wrong.push((error as Error).message)
     for (const client of this.clients) client.resume()
-    const facts = await Promise.all(this.clients.map((client) => client.stop(STOP_MS).catch(failed)))
+    await Promise.all(this.clients.map((client) => client.stop(STOP_MS).catch(failed)))
     const ends = (await this.clients[0]?.readEnd(STOP_MS).catch(failed)) ?? {}
     await Promise.all(this.clients.map((client) => client.leave(STOP_MS)))
-    return { facts, ends }
+    return ends
   }
 
   private watchLeaders(): AbortController {

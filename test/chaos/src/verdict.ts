@@ -8,8 +8,8 @@ export interface Observed {
   readonly history: string
   /** Sizes with which the files of the history were created. */
   readonly sizes: ReadonlyMap<string, number>
-  /** By client, then by workload. */
-  readonly facts: readonly Readonly<Record<string, unknown>>[]
+  /** The notes of each client, also of those that were killed: lines of JSON, each with the name of a workload. */
+  readonly notes: readonly string[]
   readonly ends: Readonly<Record<string, unknown>>
   /** What clients and the run itself have found wrong meanwhile. */
   readonly wrong: readonly string[]
@@ -37,15 +37,15 @@ const EXPLAINED: readonly string[] = [
   'NoSpaceError'
 ]
 
-export function verdictOf({ history, sizes, facts, ends, wrong, rejected }: Observed): Verdict {
+export function verdictOf({ history, sizes, notes, ends, wrong, rejected }: Observed): Verdict {
   const problems = [...wrong]
   for (const [name, count] of Object.entries(rejected))
     if (!EXPLAINED.includes(name)) problems.push(`${count} calls were rejected with ${name}`)
   for (const workload of WORKLOADS) {
     const { name } = workload
-    const known = facts.map((each) => each[name])
-    // A client whose facts are missing has been reported by now.
-    if (known.some((each) => each === undefined) || ends[name] === undefined) continue
+    // The client that reads the end has been reported if it could not.
+    if (ends[name] === undefined || ends[name] === null) continue
+    const known = notes.map((text) => workload.facts(notesOf(text, name)))
     for (const problem of workload.judge(known, ends[name])) problems.push(`${name}: ${problem}`)
   }
   const events = parseHistory(history)
@@ -55,4 +55,11 @@ export function verdictOf({ history, sizes, facts, ends, wrong, rejected }: Obse
   })
   for (const { file, page, result, text } of findings) problems.push(`file ${file}, page ${page}: ${result}\n${text}`)
   return { problems, findings, events, judged: { events: events.length, operations, objects } }
+}
+
+/** A line that a kill has cut off is that of an operation without an outcome. */
+function notesOf(text: string, workload: string): unknown[] {
+  const lines = text.slice(0, text.lastIndexOf('\n') + 1).split('\n')
+  const all = lines.filter((line) => line !== '').map((line) => JSON.parse(line) as readonly [string, unknown])
+  return all.filter(([name]) => name === workload).map(([, note]) => note)
 }

@@ -16,18 +16,22 @@ export interface ClientInit {
 
 export class Client {
   readonly machine: Machine
+  readonly ask: ClientAsk
   private readonly child: Child
+  private isKilled = false
   private readonly waiting = new Map<Report['type'], (report: Report) => void>()
 
   constructor({ machine, ask, log, onReport }: ClientInit) {
     this.machine = machine
+    this.ask = ask
     const command = [process.execPath, MAIN, JSON.stringify(ask)]
     this.child = new Child({
       machine,
       command,
       log,
       onLine: (line) => {
-        const report = JSON.parse(line) as Report
+        const report = this.parse(line)
+        if (report === undefined) return
         onReport(report)
         this.waiting.get(report.type)?.(report)
         this.waiting.delete(report.type)
@@ -56,10 +60,15 @@ export class Client {
     this.child.resume()
   }
 
-  /** Ends the programs. Resolves with what they know, by workload. */
-  async stop(mayLastMs: number): Promise<Readonly<Record<string, unknown>>> {
-    const { facts } = (await this.order({ type: 'stop' }, 'stopped', mayLastMs)) as Extract<Report, { type: 'stopped' }>
-    return facts
+  /** Ends the process without notice. */
+  async kill(): Promise<void> {
+    this.isKilled = true
+    await this.child.finish('SIGKILL')
+  }
+
+  /** Ends the programs. What their notes say is durable then. */
+  async stop(mayLastMs: number): Promise<void> {
+    await this.order({ type: 'stop' }, 'stopped', mayLastMs)
   }
 
   /** Reads what is left when all programs have ended, by workload. */
@@ -75,6 +84,16 @@ export class Client {
     const timer = setTimeout(() => this.child.signal('SIGKILL'), mayLastMs)
     await this.child.ended()
     clearTimeout(timer)
+  }
+
+  private parse(line: string): Report | undefined {
+    try {
+      return JSON.parse(line) as Report
+    } catch (error) {
+      // The kill has cut it off.
+      if (this.isKilled) return undefined
+      throw error
+    }
   }
 
   private async order(order: Order, answer: Report['type'], mayLastMs: number): Promise<Report> {

@@ -1,8 +1,8 @@
 /** The process of a client: runs one program of each workload, and records their operations. */
 import { createDsmClient, type DsmFile } from '@quire/dsm-client'
+import { createClock } from '@quire/net'
 import { createRandomSource } from '@quire/testing'
-import { once } from 'node:events'
-import { createWriteStream } from 'node:fs'
+import { openSync, writeFileSync, writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { WORKLOADS } from '../workloads/index.js'
 import type { Program, WorkloadContext } from '../workloads/workload.js'
@@ -18,20 +18,28 @@ const report = (message: Report): void => void process.stdout.write(`${JSON.stri
 
 const random = createRandomSource(ask.seed).fork(`client ${ask.index}`)
 const recorded = new Set<string>()
-const history = createWriteStream(ask.history)
+// Written at once, so that a kill loses no line.
+const history = openSync(ask.history, 'a')
+const notes = openSync(ask.notes, 'a')
+const clock = createClock()
 const client = await createDsmClient({
   peers: ask.peers,
   sessionTtlMs: ask.sessionTtlMs,
   faultTimeoutMs: ask.faultTimeoutMs,
   history: (event) => {
-    if (recorded.has(event.file)) history.write(`${JSON.stringify(event)}\n`)
+    if (recorded.has(event.file)) writeSync(history, `${JSON.stringify(event)}\n`)
   }
 })
-const context: WorkloadContext = {
+const context: Omit<WorkloadContext, 'note'> = {
   client,
   folder: ask.folder,
   index: ask.index,
+  seat: ask.seat,
   random,
+  begins: (change) => {
+    const call = Math.round(clock.now() * 1e6)
+    writeFileSync(ask.begun, JSON.stringify({ ...change, call }))
+  },
   record: ({ id: file }: DsmFile, size: number) => {
     if (!recorded.has(file)) report({ type: 'recorded', file, size })
     recorded.add(file)
@@ -45,7 +53,8 @@ interface Running {
 
 const running = WORKLOADS.map((workload): Running => {
   const { name, pauseMs } = workload
-  const own = { ...context, random: random.fork(name) }
+  const note = (noted: unknown): void => void writeSync(notes, `${JSON.stringify([name, noted])}\n`)
+  const own = { ...context, note, random: random.fork(name) }
   const program = workload.program(own)
   const runner = new Runner({
     pauseMs,
@@ -66,9 +75,8 @@ const reporting = setInterval(() => {
 
 async function stop(): Promise<void> {
   await Promise.all(running.map(({ runner }) => runner.stop()))
-  const facts: Record<string, unknown> = {}
-  for (const { name, program } of running) facts[name] = await settle(name, () => program.facts())
-  report({ type: 'stopped', facts })
+  for (const { name, program } of running) await settle(name, () => program.settle())
+  report({ type: 'stopped' })
 }
 
 async function end(): Promise<void> {
@@ -96,8 +104,6 @@ async function settle(workload: string, work: () => Promise<unknown>): Promise<u
 async function leave(): Promise<void> {
   clearInterval(reporting)
   await client.close().catch(() => {})
-  history.end()
-  await once(history, 'finish')
   process.exit()
 }
 

@@ -4,12 +4,19 @@ export interface ClientAsk {
   readonly peers: readonly string[]
   /** Of all files of the run, in the cluster. */
   readonly folder: string
+  /** No other client of the run has it, also no earlier one in its place. */
   readonly index: number
+  /** The first client is 1, and so is the one that takes its place. */
+  readonly seat: number
   readonly seed: number
   readonly sessionTtlMs: number
   readonly faultTimeoutMs: number
   /** The file of the history. */
   readonly history: string
+  /** The file of the newest change that was begun. */
+  readonly begun: string
+  /** The file of the notes that programs make. */
+  readonly notes: string
 }
 
 /** `stop` ends the programs, and `end` asks for what is left behind all of them. */
@@ -24,5 +31,5 @@ export type Report =
   | { readonly type: 'rejected'; readonly error: string }
   /** A guarantee is broken. */
   | { readonly type: 'wrong'; readonly workload: string; readonly message: string }
-  | { readonly type: 'stopped'; readonly facts: Readonly<Record<string, unknown>> }
+  | { readonly type: 'stopped' }
   | { readonly type: 'ended'; readonly ends: Readonly<Record<string, unknown>> }

@@ -16,6 +16,8 @@ export const LANES = ['processes', 'lines'] as const
 export interface World<C extends Cluster = Cluster> {
   readonly cluster: C
   readonly clients: readonly Client[]
+  /** Starts a new client in the place of one that has ended. */
+  readonly replace: (client: Client) => Promise<void>
   readonly random: RandomSource
   /** Resolves after the time. */
   readonly pause: (ms: number) => Promise<void>

@@ -1,14 +1,14 @@
 import { clockDrift, clockJump } from './clock.js'
 import { diskFull } from './disk.js'
 import type { Fault, OwnFault } from './fault.js'
-import { killLeader, killPeers } from './kill.js'
+import { killClient, killLeader, killPeers } from './kill.js'
 import { growOrShrink, handOver, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
 import { farLine, isolatePeer, leaderFromClients, oneWay, ring, thinLine } from './partition.js'
 import { loseThePower } from './power.js'
 import { stopClient, stopPeer } from './stop.js'
 
 /** Faults of any cluster. To add a fault, add it here or below. */
-export const FAULTS: readonly Fault[] = [killLeader, killPeers, stopPeer, stopClient, handOver]
+export const FAULTS: readonly Fault[] = [killLeader, killPeers, killClient, stopPeer, stopClient, handOver]
 
 /** Faults of a run's own cluster only. */
 export const OWN_FAULTS: readonly OwnFault[] = [

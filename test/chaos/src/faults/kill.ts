@@ -44,3 +44,19 @@ export const killPeers: Fault = {
     await Promise.all(peers.map((peer) => peer.start()))
   }
 }
+
+/** What the client has not flushed is lost when its lease ends. */
+export const killClient: Fault = {
+  kind: 'kill',
+  name: 'client killed',
+  lane: 'processes',
+  perMinute: 0.3,
+  needs: undefined,
+  async make(world, begins) {
+    const client = world.random.pick(world.clients)
+    begins(client.name)
+    await client.kill()
+    await away(world)
+    await world.replace(client)
+  }
+}

@@ -19,6 +19,7 @@ export const bank: Workload<null, number> = {
     const mapping = await new Shared(context, '/bank', SIZE, true).mapping()
     return totalOf(await mapping.read(0, LENGTH))
   },
+  facts: () => null,
   judge: (_facts, total) => (total === TOTAL ? [] : [`the accounts hold ${total} instead of ${TOTAL}`])
 }
 
@@ -29,7 +30,7 @@ function totalOf(bytes: Uint8Array): number {
   return total
 }
 
-class Bank implements Program<null> {
+class Bank implements Program {
   private readonly shared: Shared
 
   constructor(private readonly context: WorkloadContext) {
@@ -67,7 +68,7 @@ class Bank implements Program<null> {
     this.shared.forget(error)
   }
 
-  async facts(): Promise<null> {
+  async settle(): Promise<void> {
     const mapping = await this.shared.mapping()
     {
       // A run may be too short for a transfer.
@@ -75,7 +76,6 @@ class Bank implements Program<null> {
       fill(wordsOf(pinned.bytes))
     }
     await mapping.msync()
-    return null
   }
 }
 

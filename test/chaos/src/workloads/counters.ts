@@ -5,19 +5,30 @@ import { Shared, wordsOf, type Program, type Workload, type WorkloadContext } fr
 const OFFSETS = [0, 8, 4096, 3 * 4096 + 4088]
 const SIZE = 4 * 4096
 
+/** An increment of this counter begins; or a flush has confirmed these. */
+type CounterNote = { readonly tried: number } | { readonly flushed: readonly number[] }
+
 interface CounterFacts {
   /** By counter: the increments that are surely in it, and those that may be. */
   readonly flushed: readonly number[]
   readonly tried: readonly number[]
 }
 
-export const counters: Workload<CounterFacts, readonly number[]> = {
+export const counters: Workload<CounterFacts, readonly number[], CounterNote> = {
   name: 'counters',
   pauseMs: 15,
   program: (context) => new Counters(context),
   end: async (context) => {
     const mapping = await new Shared(context, '/counters', SIZE, true).mapping()
     return Promise.all(OFFSETS.map(async (offset) => wordsOf(await mapping.read(offset, 8)).getUint32(0, true)))
+  },
+  facts: (notes) => {
+    const [flushed, tried] = [OFFSETS.map(() => 0), OFFSETS.map(() => 0)]
+    for (const note of notes) {
+      if ('tried' in note) tried[note.tried]!++
+      else for (const [i, count] of note.flushed.entries()) flushed[i]! += count
+    }
+    return { flushed, tried }
   },
   judge: (facts, end) =>
     end.flatMap((value, i) => {
@@ -28,10 +39,8 @@ export const counters: Workload<CounterFacts, readonly number[]> = {
     })
 }
 
-class Counters implements Program<CounterFacts> {
+class Counters implements Program {
   private readonly shared: Shared
-  private readonly flushed = OFFSETS.map(() => 0)
-  private readonly tried = OFFSETS.map(() => 0)
   /** Increments that a flush has not confirmed yet. */
   private pending = OFFSETS.map(() => 0)
 
@@ -45,7 +54,7 @@ class Counters implements Program<CounterFacts> {
     if (random.is(0.2)) return this.flush()
     const i = random.int(0, OFFSETS.length - 1)
     const pinned = await mapping.pin(OFFSETS[i]!, 8, 'write')
-    this.tried[i]!++
+    this.note({ tried: i })
     const word = wordsOf(pinned.bytes)
     word.setUint32(0, word.getUint32(0, true) + 1, true)
     pinned.release()
@@ -58,17 +67,18 @@ class Counters implements Program<CounterFacts> {
     this.shared.forget(error)
   }
 
-  async facts(): Promise<CounterFacts> {
+  async settle(): Promise<void> {
     await this.flush()
-    return { flushed: this.flushed, tried: this.tried }
   }
 
   private async flush(): Promise<void> {
     const before = [...this.pending]
     await (await this.shared.mapping()).msync()
-    for (const [i, count] of before.entries()) {
-      this.flushed[i]! += count
-      this.pending[i]! -= count
-    }
+    this.note({ flushed: before })
+    for (const [i, count] of before.entries()) this.pending[i]! -= count
+  }
+
+  private note(note: CounterNote): void {
+    this.context.note(note)
   }
 }

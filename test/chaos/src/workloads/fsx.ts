@@ -15,10 +15,11 @@ export const fsx: Workload<null, null> = {
   pauseMs: 20,
   program: (context) => new Fsx(context),
   end: () => Promise.resolve(null),
+  facts: () => null,
   judge: () => []
 }
 
-class Fsx implements Program<null> {
+class Fsx implements Program {
   private readonly shared: Shared
   private readonly model = new FsxModel(MAX_SIZE)
   /** The session was lost: the file decides what is left. */
@@ -77,13 +78,12 @@ class Fsx implements Program<null> {
     if (error.name !== 'WrongError') this.isStale = true
   }
 
-  async facts(): Promise<null> {
+  async settle(): Promise<void> {
     const file = await this.shared.file()
     if (this.isStale) await this.adopt(file)
     const { size } = await file.stat()
     this.compare(await file.read(0, MAX_SIZE), 0, MAX_SIZE)
     if (size !== this.model.size) throw new WrongError(`the file has ${size} bytes, the model ${this.model.size}`)
-    return null
   }
 
   private compare(read: Uint8Array, offset: number, length: number): void {

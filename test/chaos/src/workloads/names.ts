@@ -10,17 +10,28 @@ const OWN_NAMES = 12
 /** What a client knows of one of its names. `unknown`: a call that would change it has no outcome. */
 type Known = 'there' | 'absent' | 'unknown'
 
+/** What a client has learned of one of its names, or a name that it has created before all others. */
+type NamesNote = { readonly path: string; readonly state: Known } | { readonly won: string }
+
 interface NamesFacts {
-  readonly index: number
   readonly known: Readonly<Record<string, Known>>
   readonly won: readonly string[]
 }
 
-export const names: Workload<NamesFacts, readonly string[]> = {
+export const names: Workload<NamesFacts, readonly string[], NamesNote> = {
   name: 'names',
   pauseMs: 25,
   program: (context) => new Names(context),
   end: ({ client, folder }) => listAll(client, `${folder}/names/`),
+  facts: (notes) => {
+    const known: Record<string, Known> = {}
+    const won: string[] = []
+    for (const note of notes) {
+      if ('won' in note) won.push(note.won)
+      else known[note.path] = note.state
+    }
+    return { known, won }
+  },
   judge: judgeNames
 }
 
@@ -46,15 +57,14 @@ async function listAll(client: DsmClient, prefix: string): Promise<string[]> {
   return found
 }
 
-class Names implements Program<NamesFacts> {
+class Names implements Program {
   private readonly known: Record<string, Known> = {}
-  private readonly won: string[] = []
   private race = 0
   private readonly own: string
 
   constructor(private readonly context: WorkloadContext) {
     this.own = `${context.folder}/names/${context.index}/`
-    for (let i = 0; i < OWN_NAMES; i++) this.known[`${this.own}${i}`] = 'absent'
+    for (let i = 0; i < OWN_NAMES; i++) this.learn(`${this.own}${i}`, 'absent')
   }
 
   async step(): Promise<void> {
@@ -71,12 +81,20 @@ class Names implements Program<NamesFacts> {
     // Each step opens and closes its own files.
   }
 
-  async facts(): Promise<NamesFacts> {
+  async settle(): Promise<void> {
     // What a call without an outcome has done is known now.
     const there = new Set(await listAll(this.context.client, this.own))
     for (const [path, state] of Object.entries(this.known))
-      if (state === 'unknown') this.known[path] = there.has(path) ? 'there' : 'absent'
-    return { index: this.context.index, known: this.known, won: this.won }
+      if (state === 'unknown') this.learn(path, there.has(path) ? 'there' : 'absent')
+  }
+
+  private learn(path: string, state: Known): void {
+    this.known[path] = state
+    this.note({ path, state })
+  }
+
+  private note(note: NamesNote): void {
+    this.context.note(note)
   }
 
   private paths(...states: readonly Known[]): string[] {
@@ -86,9 +104,9 @@ class Names implements Program<NamesFacts> {
   private async create(): Promise<void> {
     const path = this.pick('absent')
     if (path === undefined) return
-    this.known[path] = 'unknown'
+    this.learn(path, 'unknown')
     const file = await this.context.client.open(path, { create: true, exclusive: true, size: 4096 })
-    this.known[path] = 'there'
+    this.learn(path, 'there')
     await file.close()
   }
 
@@ -97,19 +115,19 @@ class Names implements Program<NamesFacts> {
     // It may replace a file.
     const to = this.pick('there', 'absent')
     if (from === undefined || to === undefined || from === to) return
-    this.known[from] = 'unknown'
-    this.known[to] = 'unknown'
+    this.learn(from, 'unknown')
+    this.learn(to, 'unknown')
     await this.context.client.rename(from, to)
-    this.known[from] = 'absent'
-    this.known[to] = 'there'
+    this.learn(from, 'absent')
+    this.learn(to, 'there')
   }
 
   private async remove(): Promise<void> {
     const path = this.pick('there')
     if (path === undefined) return
-    this.known[path] = 'unknown'
+    this.learn(path, 'unknown')
     await this.context.client.unlink(path)
-    this.known[path] = 'absent'
+    this.learn(path, 'absent')
   }
 
   /** Looks a name up. */
@@ -133,7 +151,7 @@ class Names implements Program<NamesFacts> {
     const path = `${folder}/names/race/${(this.race += random.int(1, 2))}`
     try {
       const file = await client.open(path, { create: true, exclusive: true })
-      this.won.push(path)
+      this.note({ won: path })
       await file.close()
     } catch (error) {
       if ((error as Error).name !== 'FileExistsError') throw error

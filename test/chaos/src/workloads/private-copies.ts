@@ -14,10 +14,11 @@ export const privateCopies: Workload<null, null> = {
   pauseMs: 15,
   program: (context) => new PrivateCopies(context),
   end: () => Promise.resolve(null),
+  facts: () => null,
   judge: () => []
 }
 
-class PrivateCopies implements Program<null> {
+class PrivateCopies implements Program {
   private readonly shared: Shared
   private copy: Mapping | undefined
   /** The words of the copy that this program has written, by page. */
@@ -31,9 +32,9 @@ class PrivateCopies implements Program<null> {
   }
 
   async step(): Promise<void> {
-    const { random, index } = this.context
+    const { random, seat } = this.context
     const page = random.int(0, PAGES - 1)
-    if (index === 1 && random.is(0.4)) return this.advance(page)
+    if (seat === 1 && random.is(0.4)) return this.advance(page)
     if (this.copy === undefined || random.is(0.05)) return this.map()
     if (random.is(0.3)) return this.write(this.copy, page)
     await this.read(this.copy, page)
@@ -45,8 +46,8 @@ class PrivateCopies implements Program<null> {
     this.copy = undefined
   }
 
-  facts(): Promise<null> {
-    return Promise.resolve(null)
+  settle(): Promise<void> {
+    return Promise.resolve()
   }
 
   /** The file's pages count upward, and each step is flushed. */

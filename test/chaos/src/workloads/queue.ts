@@ -12,6 +12,12 @@ const SIZE = 4096
 /** Items that a client puts or takes under one pin. */
 const MAX_AT_ONCE = 6
 
+/** These items are in a page without a flush; or so many of them are flushed, the oldest first; or the page is lost. */
+type QueueNote =
+  | { readonly puts: readonly string[]; readonly takes: readonly string[] }
+  | { readonly flushed: { readonly puts: number; readonly takes: number } }
+  | { readonly isLost: true }
+
 /** Items are written as `client:number`. */
 interface QueueFacts {
   /** Items that are surely in the queue, or were. */
@@ -22,7 +28,7 @@ interface QueueFacts {
   readonly maybeTaken: readonly string[]
 }
 
-export const queue: Workload<QueueFacts, readonly string[]> = {
+export const queue: Workload<QueueFacts, readonly string[], QueueNote> = {
   name: 'queue',
   pauseMs: 15,
   program: (context) => new Queue(context),
@@ -32,7 +38,31 @@ export const queue: Workload<QueueFacts, readonly string[]> = {
     const { head, tail } = endsOf(words)
     return Array.from({ length: tail - head }, (_, i) => itemAt(words, head + i))
   },
+  facts: factsOfQueue,
   judge: judgeQueue
+}
+
+export function factsOfQueue(notes: readonly QueueNote[]): QueueFacts {
+  const facts = { put: [] as string[], taken: [] as string[], maybeTaken: [] as string[] }
+  let pending = { puts: [] as string[], takes: [] as string[] }
+  const lose = (): void => {
+    // The loss undoes changes without a flush, unless another client has seen them.
+    facts.maybeTaken.push(...pending.takes)
+    pending = { puts: [], takes: [] }
+  }
+  for (const note of notes) {
+    if ('isLost' in note) lose()
+    else if ('flushed' in note) {
+      facts.put.push(...pending.puts.splice(0, note.flushed.puts))
+      facts.taken.push(...pending.takes.splice(0, note.flushed.takes))
+    } else {
+      pending.puts.push(...note.puts)
+      pending.takes.push(...note.takes)
+    }
+  }
+  // Of a client that was killed.
+  lose()
+  return facts
 }
 
 export function judgeQueue(facts: readonly QueueFacts[], left: readonly string[]): string[] {
@@ -71,14 +101,11 @@ function itemAt(words: DataView, index: number): string {
   return `${words.getUint32(slotOf(index), true)}:${words.getUint32(slotOf(index) + 4, true)}`
 }
 
-class Queue implements Program<QueueFacts> {
+class Queue implements Program {
   private readonly shared: Shared
   private next = 0
-  private readonly put: string[] = []
-  private readonly taken: string[] = []
-  private readonly maybeTaken: string[] = []
-  private pendingPut: string[] = []
-  private pendingTaken: string[] = []
+  /** How many changes have no flush yet. */
+  private pending = { puts: 0, takes: 0 }
 
   constructor(private readonly context: WorkloadContext) {
     this.shared = new Shared(context, '/queue', SIZE)
@@ -91,49 +118,57 @@ class Queue implements Program<QueueFacts> {
     {
       using pinned = await mapping.pin(0, LENGTH, 'write')
       const words = wordsOf(pinned.bytes)
-      for (let i = 0; i < count; i++) if (this.context.random.is(0.5) ? this.putOne(words) : this.takeOne(words)) done++
+      const [puts, takes]: [string[], string[]] = [[], []]
+      for (let i = 0; i < count; i++) {
+        if (this.context.random.is(0.5)) puts.push(...this.putOne(words))
+        else takes.push(...this.takeOne(words))
+      }
+      this.note({ puts, takes })
+      this.pending.puts += puts.length
+      this.pending.takes += takes.length
+      done = puts.length + takes.length
     }
     await this.flush()
     return done
   }
 
-  private putOne(words: DataView): boolean {
+  private putOne(words: DataView): string[] {
     const { head, tail } = endsOf(words)
-    if (tail - head === SLOTS) return false
+    if (tail - head === SLOTS) return []
     words.setUint32(slotOf(tail), this.context.index, true)
     words.setUint32(slotOf(tail) + 4, ++this.next, true)
     words.setUint32(8, tail + 1, true)
-    this.pendingPut.push(itemAt(words, tail))
-    return true
+    return [itemAt(words, tail)]
   }
 
-  private takeOne(words: DataView): boolean {
+  private takeOne(words: DataView): string[] {
     const { head, tail } = endsOf(words)
-    if (tail === head) return false
-    this.pendingTaken.push(itemAt(words, head))
+    if (tail === head) return []
     words.setUint32(0, head + 1, true)
-    return true
+    return [itemAt(words, head)]
   }
 
   forget(error: Error): void {
     if (error.name === 'SessionExpiredError') {
-      // The loss undoes changes without a flush, unless another client has seen them.
-      this.maybeTaken.push(...this.pendingTaken)
-      this.pendingPut = []
-      this.pendingTaken = []
+      this.note({ isLost: true })
+      this.pending = { puts: 0, takes: 0 }
     }
     this.shared.forget(error)
   }
 
-  async facts(): Promise<QueueFacts> {
+  async settle(): Promise<void> {
     await this.flush()
-    return { put: this.put, taken: this.taken, maybeTaken: this.maybeTaken }
   }
 
   private async flush(): Promise<void> {
-    const [put, taken] = [this.pendingPut.length, this.pendingTaken.length]
+    const flushed = { ...this.pending }
     await (await this.shared.mapping()).msync()
-    this.put.push(...this.pendingPut.splice(0, put))
-    this.taken.push(...this.pendingTaken.splice(0, taken))
+    this.note({ flushed })
+    this.pending.puts -= flushed.puts
+    this.pending.takes -= flushed.takes
+  }
+
+  private note(note: QueueNote): void {
+    this.context.note(note)
   }
 }

@@ -2,6 +2,7 @@
  * Random reads, writes, increments, flushes, holes and truncations on one small file, by all clients. The checker of
  * linearizability judges the history.
  */
+import type { DsmFile, Mapping } from '@quire/dsm-client'
 import { Shared, wordsOf, type Program, type Workload, type WorkloadContext } from './workload.js'
 
 export const REGISTER_PAGE_BYTES = 4096
@@ -14,10 +15,11 @@ export const registers: Workload<null, null> = {
   pauseMs: 15,
   program: (context) => new Registers(context),
   end: () => Promise.resolve(null),
+  facts: () => null,
   judge: () => []
 }
 
-class Registers implements Program<null> {
+class Registers implements Program {
   private readonly shared: Shared
   private next = 0
 
@@ -36,30 +38,47 @@ class Registers implements Program<null> {
     else if (draw < 0.49) await file.read(offset, 64)
     else if (draw < 0.51) mapping.tryRead(offset, new Uint8Array(8))
     else if (draw < 0.6) await mapping.msync()
-    else if (draw < 0.8) await mapping.write(offset, this.unique())
+    else if (draw < 0.8) await this.write(file, mapping, offset)
     else if (draw < 0.9) await this.increment(offset)
-    else if (draw < 0.94) await file.write(offset, this.unique())
+    else if (draw < 0.94) await this.write(file, file, offset)
     else if (draw < 0.96) mapping.tryWrite(offset, this.unique())
-    else if (draw < 0.97) await file.punchHole(page, REGISTER_PAGE_BYTES)
-    else if (draw < 0.985) await file.truncate(random.int(0, SIZE))
-    else await file.truncate(SIZE)
+    else if (draw < 0.97) await this.punch(file, page)
+    else if (draw < 0.985) await this.truncate(file, random.int(0, SIZE))
+    else await this.truncate(file, SIZE)
   }
 
   forget(error: Error): void {
     this.shared.forget(error)
   }
 
-  async facts(): Promise<null> {
+  async settle(): Promise<void> {
     await (await this.shared.file()).sync()
-    return null
   }
 
   /** Bytes that no other write has. */
   private unique(): Uint8Array {
     const bytes = new Uint8Array(8)
     wordsOf(bytes).setUint32(0, ++this.next, true)
-    bytes[7] = this.context.index
+    wordsOf(bytes).setUint16(6, this.context.index, true)
     return bytes
+  }
+
+  private async write(file: DsmFile, to: DsmFile | Mapping, offset: number): Promise<void> {
+    const bytes = this.unique()
+    const value = Buffer.from(bytes).toString('hex')
+    const grew = to === file
+    this.context.begins({ op: 'write', file: file.id, offset, length: bytes.length, value, grew })
+    await to.write(offset, bytes)
+  }
+
+  private async punch(file: DsmFile, offset: number): Promise<void> {
+    this.context.begins({ op: 'punch', file: file.id, offset, length: REGISTER_PAGE_BYTES })
+    await file.punchHole(offset, REGISTER_PAGE_BYTES)
+  }
+
+  private async truncate(file: DsmFile, size: number): Promise<void> {
+    this.context.begins({ op: 'truncate', file: file.id, offset: size, length: 0 })
+    await file.truncate(size)
   }
 
   private async increment(offset: number): Promise<void> {

@@ -1,6 +1,7 @@
 /** What clients do during a run. */
 import type { DsmClient, DsmFile, Mapping } from '@quire/dsm-client'
 import type { RandomSource } from '@quire/testing'
+import type { Begun } from '../client/epitaph.js'
 
 export interface WorkloadContext {
   readonly client: DsmClient
@@ -8,13 +9,19 @@ export interface WorkloadContext {
   readonly folder: string
   /** 1, 2, …: the client that runs this program. */
   readonly index: number
+  /** The first client is 1, and so is the one that takes its place. */
+  readonly seat: number
   readonly random: RandomSource
   /** Names a file whose operations the checker judges, and the size that it was created with. */
   readonly record: (file: DsmFile, size: number) => void
+  /** A change of a recorded file begins now. A program makes one after the other. Not needed under a pin. */
+  readonly begins: (change: Omit<Begun, 'call'>) => void
+  /** Keeps a note for the judge. It outlives the process. */
+  readonly note: (note: unknown) => void
 }
 
 /** One client's program, which is carried out step by step. */
-export interface Program<Facts = unknown> {
+export interface Program {
   /**
    * Carries out one operation, or several and resolves with their number. A rejection is no failure as such: `forget`
    * follows, and the next step. Throws {@link WrongError} for what must not be.
@@ -22,17 +29,19 @@ export interface Program<Facts = unknown> {
   step(): Promise<number | void>
   /** The step before was rejected. Its files may be dead. */
   forget(error: Error): void
-  /** Makes durable what the facts say. Called at the end, when all faults are over. */
-  facts(): Promise<Facts>
+  /** Makes durable what has no flush yet. Called at the end, when all faults are over. */
+  settle(): Promise<void>
 }
 
-export interface Workload<Facts = unknown, End = unknown> {
+export interface Workload<Facts = unknown, End = unknown, Note = unknown> {
   readonly name: string
   /** The pause after each operation, on average, in milliseconds. */
   readonly pauseMs: number
-  program(context: WorkloadContext): Program<Facts>
+  program(context: WorkloadContext): Program
   /** Reads what is left when all programs have ended. One client does this. */
-  end(context: WorkloadContext): Promise<End>
+  end(context: Omit<WorkloadContext, 'note'>): Promise<End>
+  /** What the notes of one client say. The client may have been killed behind any of them. Pure. */
+  facts(notes: readonly Note[]): Facts
   /** Returns the problems of the end, one line each. Pure. */
   judge(facts: readonly Facts[], end: End): string[]
 }
