@@ -47,6 +47,8 @@ class Model {
 
   apply(index: number, command: Command, outcome: Applied): void {
     switch (command.type) {
+      case 'compare':
+        return
       case 'openSession':
         this.sessions.add(index)
         return

@@ -8,8 +8,8 @@
 import { assert, ClosedError, NoSpaceError, type Clock, type RaftSnapshot } from '@quire/protocol'
 import { createStateMachine, type Applied, type EntryKind, type StateView, type StoredPage } from '../state/index.js'
 import type { Backend, BackendUsage } from './backend.js'
-import type { DamagedPage } from './layout.js'
-import type { PageStore } from './page-store.js'
+import type { DamagedPage, Divergence } from './layout.js'
+import type { PageStore, RowsView } from './page-store.js'
 import { Pauses } from './pauses.js'
 import type { SnapshotReader } from './snapshot-pieces.js'
 
@@ -40,6 +40,12 @@ export interface ApplierInit {
   readonly onApplied?: AppliedListener
   /** The page store has durably become the state after the entry at `index`. */
   readonly onCheckpoint?: (index: number) => void
+  /**
+   * Called for each `compare` entry, once. With `isStored`, the page store has durably become the state after that very
+   * entry, and no other commit has begun: `openView` shows that state now. Without, checkpoints found no space, so this
+   * peer skips the comparison.
+   */
+  readonly onCompare?: (index: number, isStored: boolean) => void
   /**
    * The applier calls this when its condition changes. With a NoSpaceError, checkpoints find no space: reads continue,
    * but the peer should accept no writes. With undefined, checkpoints find space again. Any other error is final: the
@@ -73,6 +79,17 @@ export interface Applier {
   checkpoint(): Promise<void>
   /** Returns a reader of the state at `durableIndex`; see `PageStore.openSnapshot`. */
   openSnapshot(): SnapshotReader
+  /** See `PageStore.openView`. */
+  openView(): RowsView
+  /** The next checkpoint writes all records anew from memory, because some on the disk are damaged. */
+  rewriteRecords(): void
+  /** The mark that other peers have another state; undefined if there is none. The caller then refuses to start. */
+  readonly diverged: Divergence | undefined
+  /**
+   * Sets the mark, and resolves when it is durable. Nothing is applied or stored any more, for which `reason` is the
+   * error. Rejects with the error of the store, such as NoSpaceError.
+   */
+  markDiverged(divergence: Divergence, reason: Error): Promise<void>
   /**
    * Makes the rows of another backend the state; see `PageStore.replace`. Requires that no `apply` or `checkpoint` is
    * under way. Rejects with ClosedError after `stop`, and with the error of `adopt` or of the rows, which is final.
@@ -113,9 +130,14 @@ class CheckpointingApplier implements Applier {
   /** Calls of `apply` that wait for a checkpoint, in a chain. */
   private held: Promise<void> | undefined
   private running: Promise<void> | undefined
+  /** The flush of the checkpoint that runs; between two attempts on a full disk, the one that failed. */
+  private flushing: Promise<boolean> | undefined
+  private marking: Promise<void> | undefined
   private frozenIndex: number
-  /** The active memtable has repaired pages, so it is worth a checkpoint without an entry. */
+  /** The active memtable has repaired rows, so it is worth a checkpoint without an entry. */
   private hasRepaired = false
+  /** The compare entry that was applied last, until the memtable is frozen after it. */
+  private comparing: number | undefined
   private cancelTimer: (() => void) | undefined
   private readonly pauses: Pauses
   private isFinal = false
@@ -151,6 +173,10 @@ class CheckpointingApplier implements Applier {
     return this.store.forgetInstalled()
   }
 
+  get diverged(): Divergence | undefined {
+    return this.store.diverged
+  }
+
   apply(entries: readonly CommittedEntry[]): void | Promise<void> {
     const waiting =
       this.held === undefined ? this.applyFrom(entries, 0) : this.held.then(() => this.applyFrom(entries, 0))
@@ -174,6 +200,24 @@ class CheckpointingApplier implements Applier {
     return this.store.openSnapshot()
   }
 
+  openView(): RowsView {
+    return this.store.openView()
+  }
+
+  rewriteRecords(): void {
+    this.store.rewriteRecords(this.state.records())
+    this.hasRepaired = true
+    this.scheduleCheckpoint()
+  }
+
+  markDiverged(divergence: Divergence, reason: Error): Promise<void> {
+    this.isFinal = true
+    this.fault = reason
+    this.stopWaiting()
+    this.marking = Promise.resolve(this.running).then(() => this.store.markDiverged(divergence))
+    return this.marking
+  }
+
   async replace(adopt: () => Promise<Backend>): Promise<void> {
     assert(this.held === undefined, 'the state is replaced while entries wait for a checkpoint')
     this.isReplacing = true
@@ -191,6 +235,7 @@ class CheckpointingApplier implements Applier {
     }
     this.frozenIndex = this.appliedIndex
     this.hasRepaired = false
+    this.comparing = undefined
     this.isReplacing = false
     this.setFault(undefined)
   }
@@ -225,6 +270,8 @@ class CheckpointingApplier implements Applier {
       const entry = entries[at] as CommittedEntry
       if (entry.index <= this.appliedIndex) continue
       this.refuseWhenStopped()
+      const freezing = this.freezeForComparison()
+      if (freezing !== undefined) return freezing.then(() => this.applyFrom(entries, at))
       if (this.store.isFull) {
         const running = this.startCheckpoint()
         // Both memtables are full: the log waits until the frozen one is on disk.
@@ -232,8 +279,29 @@ class CheckpointingApplier implements Applier {
       }
       this.applyOne(entry)
     }
+    const freezing = this.freezeForComparison()
+    if (freezing !== undefined) return freezing.then(() => this.applyFrom([], 0))
     this.scheduleCheckpoint()
     return undefined
+  }
+
+  /**
+   * Freezes the memtable as the state after a compare entry that was just applied. Returns a promise to wait for while
+   * an earlier memtable is being written, before which no other entry may be applied.
+   */
+  private freezeForComparison(): Promise<unknown> | undefined {
+    const index = this.comparing
+    if (index === undefined) return undefined
+    this.refuseWhenStopped()
+    if (this.fault !== undefined) {
+      // It may take long until there is room, and entries must be applied meanwhile.
+      this.comparing = undefined
+      this.init.onCompare?.(index, false)
+      return undefined
+    }
+    // The checkpoint freezes the memtable before it waits for anything.
+    if (this.running === undefined) void this.startCheckpoint()
+    return this.comparing === undefined ? undefined : this.flushing
   }
 
   private applyOne(entry: CommittedEntry): void {
@@ -247,6 +315,7 @@ class CheckpointingApplier implements Applier {
       this.setFault(error as Error)
       throw error
     }
+    if (applied?.type === 'compare') this.comparing = entry.index
     this.init.onApplied?.(entry.index, applied, entry.term)
   }
 
@@ -280,11 +349,7 @@ class CheckpointingApplier implements Applier {
     this.cancelTimer?.()
     this.cancelTimer = undefined
     // After a failure the frozen memtable is still there, and has to be written first.
-    if (!this.store.hasFrozen) {
-      this.store.freeze(this.appliedIndex)
-      this.frozenIndex = this.appliedIndex
-      this.hasRepaired = false
-    }
+    const compared = this.store.hasFrozen ? undefined : this.freeze()
     let isDone = await this.tryFlush()
     while (!isDone && this.mayCheckpoint) {
       await this.pauses.wait(this.retryMs)
@@ -292,8 +357,20 @@ class CheckpointingApplier implements Applier {
       if (this.mayCheckpoint) isDone = await this.tryFlush()
     }
     this.running = undefined
+    // First, because the view has to be opened before another commit begins.
+    if (isDone && compared !== undefined) this.init.onCompare?.(compared, true)
     if (isDone) this.init.onCheckpoint?.(this.durableIndex)
     this.scheduleCheckpoint()
+  }
+
+  /** Returns the index of the compare entry if the memtable is now frozen right after one. */
+  private freeze(): number | undefined {
+    const { comparing } = this
+    this.store.freeze(this.appliedIndex)
+    this.frozenIndex = this.appliedIndex
+    this.hasRepaired = false
+    this.comparing = undefined
+    return comparing
   }
 
   private stopWaiting(): void {
@@ -302,7 +379,12 @@ class CheckpointingApplier implements Applier {
     this.pauses.end()
   }
 
-  private async tryFlush(): Promise<boolean> {
+  private tryFlush(): Promise<boolean> {
+    this.flushing = this.flush()
+    return this.flushing
+  }
+
+  private async flush(): Promise<boolean> {
     try {
       await this.store.flush()
     } catch (error) {
@@ -331,6 +413,8 @@ class CheckpointingApplier implements Applier {
 
   private async shutDown(): Promise<void> {
     await this.running
+    // The caller of `markDiverged` has its error.
+    await this.marking?.catch(() => {})
     // Two checkpoints where a memtable is frozen: that one goes first. A checkpoint without progress found no space.
     for (let before = -1; !this.isFinal && before < this.durableIndex && this.durableIndex < this.appliedIndex;) {
       before = this.durableIndex

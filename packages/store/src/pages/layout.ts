@@ -16,9 +16,15 @@ import {
   VersionMismatchError,
   decode,
   encode,
+  digestText,
   raftSnapshot,
-  type RaftSnapshot
+  struct,
+  uint,
+  type Codec,
+  type RaftSnapshot,
+  type TypeOf
 } from '@quire/protocol'
+import { equals } from 'uint8arrays/equals'
 import {
   DamagedPageError,
   decodeRecord,
@@ -50,6 +56,10 @@ export function pageKey(file: number, page: number): Uint8Array {
 
 export function fileKeyPrefix(file: number): Uint8Array {
   return pageKey(file, 0).subarray(0, 8)
+}
+
+export function fileOfKey(key: Uint8Array): number {
+  return getUint53(viewOf(key), 0)
 }
 
 export function pageOfKey(key: Uint8Array): number {
@@ -108,8 +118,9 @@ export interface DamagedPage {
   readonly head: { readonly version: number; readonly bodyChecksum: number | undefined } | undefined
 }
 
-/** Returns undefined for a page that is good or absent. */
+/** Returns undefined for a page that is good or absent. A page without a head, but with a body, has lost its head. */
 export function findDamage(backend: Backend, key: Uint8Array): DamagedPage | undefined {
+  if (backend.get('heads', key) === undefined && backend.get('bodies', key) !== undefined) return { head: undefined }
   try {
     readPage(backend, key)
     return undefined
@@ -198,7 +209,7 @@ function headChecksum(key: Uint8Array, head: Uint8Array): number {
 }
 
 function damaged({ name }: RowsName, key: Uint8Array, reason: string): DamagedPageError {
-  const [file, page] = [getUint53(viewOf(key), 0), pageOfKey(key)]
+  const [file, page] = [fileOfKey(key), pageOfKey(key)]
   return new DamagedPageError(name, `page ${page} of file ${file}: ${reason}`, file, page)
 }
 
@@ -228,6 +239,13 @@ export const FORMAT_KEY = rowKey(0, 0, 0)
 export const APPLIED_KEY = rowKey(1, 0, 0)
 /** The key of the record of an installation. It has the form of a record, but does not belong to the state. */
 export const INSTALLED_KEY = rowKey(10, 0, 0)
+/** The key of the mark that the state is not that of the other peers. It does not belong to the state, either. */
+export const DIVERGED_KEY = rowKey(11, 0, 0)
+
+/** Returns whether the record describes this peer's rows, and is no part of the state that peers share. */
+export function isOwnRecord(key: Uint8Array): boolean {
+  return equals(key, INSTALLED_KEY) || equals(key, DIVERGED_KEY)
+}
 
 export function recordKey(kind: RecordKind, a: number, b: number): Uint8Array {
   return rowKey(KIND_TAGS[kind], a, b)
@@ -264,6 +282,19 @@ export function snapshotValue(key: Uint8Array, snapshot: RaftSnapshot): Uint8Arr
   return sealed(key, encode(raftSnapshot, snapshot))
 }
 
+const divergence = struct({ index: uint, hash: digestText, agreed: digestText })
+/** After entry `index`, the rows have the hash `hash`, and those of a majority of the voters have `agreed`. */
+export type Divergence = TypeOf<typeof divergence>
+
+export function divergenceValue(value: Divergence): Uint8Array {
+  return sealed(DIVERGED_KEY, encode(divergence, value))
+}
+
+/** The mark that the state is not that of the other peers; undefined if there is none. Throws CorruptionError. */
+export function readDivergence(backend: Backend): Divergence | undefined {
+  return readOwn(backend, DIVERGED_KEY, divergence, 'the mark of another state')
+}
+
 /** Throws CorruptionError unless the value is the record of this key. */
 export function checkRecord(rows: RowsName, key: Uint8Array, value: Uint8Array): void {
   if (key.length !== RECORD_KEY_BYTES) throw corruption(rows, `a record has a key of ${key.length} bytes`)
@@ -272,14 +303,24 @@ export function checkRecord(rows: RowsName, key: Uint8Array, value: Uint8Array):
 
 /** The record of an installation; undefined if there is none. Throws CorruptionError. */
 export function readInstalled(backend: Backend): RaftSnapshot | undefined {
-  const value = backend.get('records', INSTALLED_KEY)
+  return readOwn(backend, INSTALLED_KEY, raftSnapshot, 'the installed snapshot')
+}
+
+function readOwn<T>(backend: Backend, key: Uint8Array, codec: Codec<T>, what: string): T | undefined {
+  const value = backend.get('records', key)
   if (value === undefined) return undefined
   try {
-    return decode(raftSnapshot, unsealed(backend, INSTALLED_KEY[0] ?? 0, INSTALLED_KEY, value))
+    return decode(codec, unsealed(backend, key[0] ?? 0, key, value))
   } catch (error) {
-    if (error instanceof CodecError) throw corruption(backend, `the installed snapshot: ${error.message}`)
+    if (error instanceof CodecError) throw corruption(backend, `${what}: ${error.message}`)
     throw error
   }
+}
+
+/** Returns which record of the state has the key, or undefined if none can have it. */
+export function recordOfKey(key: Uint8Array): Pick<StateRecord, 'kind' | 'a' | 'b'> | undefined {
+  const kind = key.length === RECORD_KEY_BYTES ? kinds.get(key[0] ?? 0) : undefined
+  return kind && { kind, a: getUint53(viewOf(key), 1), b: getUint53(viewOf(key), 9) }
 }
 
 /**

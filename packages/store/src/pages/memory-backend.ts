@@ -186,6 +186,7 @@ function inOrder(rows: Rows, isWanted: (key: string) => boolean): (readonly [Uin
 /** Serves the rows of a storage until the next crash. */
 class MemoryBackend implements Backend {
   readonly name: string
+  private readonly views = new Set<BackendView>()
   private closed = false
 
   constructor(
@@ -230,7 +231,7 @@ class MemoryBackend implements Backend {
       this.refuseClosed()
       if (!isOpen) throw new ClosedError(this.name)
     }
-    return {
+    const view: BackendView = {
       *from(table, first) {
         refuseClosed()
         const low = toString(first, 'base16')
@@ -242,8 +243,11 @@ class MemoryBackend implements Backend {
       close: () => {
         if (isOpen) this.storage.viewClosed()
         isOpen = false
+        this.views.delete(view)
       }
     }
+    this.views.add(view)
+    return view
   }
 
   commit(changes: Iterable<BackendChange>): Promise<void> {
@@ -260,6 +264,7 @@ class MemoryBackend implements Backend {
   }
 
   close(): Promise<void> {
+    for (const view of this.views) view.close()
     this.closed = true
     return Promise.resolve()
   }

@@ -4,8 +4,9 @@
  * A memtable holds the newest version of each changed page and record. It holds removed pages as ranges, so the removal
  * of a large file costs as much as the removal of one page.
  */
-import { PairMap, type RecordKind, type RecordTypes, type StoredPage } from '../state/index.js'
-import type { Backend, BackendChange } from './backend.js'
+import { PairMap, type RecordKind, type RecordTypes, type StateRecord, type StoredPage } from '../state/index.js'
+import { equals } from 'uint8arrays/equals'
+import type { Backend, BackendChange, BackendTable } from './backend.js'
 import {
   APPLIED_KEY,
   encodeLostPage,
@@ -13,8 +14,10 @@ import {
   FORMAT_KEY,
   keyAfter,
   numberValue,
+  isOwnRecord,
   pageKey,
   recordKey,
+  recordOfKey,
   recordValue,
   STORE_FORMAT
 } from './layout.js'
@@ -25,6 +28,8 @@ const PAGE_OVERHEAD_BYTES = 256
 const RANGE_BYTES = 128
 /** A commit looks up the rows of removed pages this many at a time, because a range may have many. */
 const KEYS_AT_ONCE = 128
+/** Greater than the key of any record, damaged or not. */
+const AFTER_RECORDS = new Uint8Array(64).fill(0xff)
 const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
   config: 4096,
   founding: 4096,
@@ -60,6 +65,8 @@ export class Memtable {
     owner: new PairMap(),
     answer: new PairMap()
   }
+  /** The memtable has every record of the state, so the backend must have no other. */
+  private hasAllRecords = false
   /** Estimate of the memory that the memtable takes. */
   bytes = 0
 
@@ -105,6 +112,12 @@ export class Memtable {
     if (table.size > before) this.bytes += RECORD_BYTES[kind]
   }
 
+  /** Takes all records of the state, because those in the backend are damaged. */
+  putAll(records: Iterable<StateRecord>): void {
+    for (const { kind, a, b, value } of records) this.put(kind, a, b, value)
+    this.hasAllRecords = true
+  }
+
   /**
    * Yields the rows that bring `backend` to the state after log index `appliedIndex`. Encodes each row when the backend
    * asks for it.
@@ -112,6 +125,7 @@ export class Memtable {
   *changes(appliedIndex: number, backend: Pick<Backend, 'keys'>): Iterable<BackendChange> {
     yield { table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, STORE_FORMAT) }
     yield { table: 'records', key: APPLIED_KEY, value: numberValue(APPLIED_KEY, appliedIndex) }
+    if (this.hasAllRecords) yield* this.strayRecords(backend)
     for (const kind of Object.keys(this.records) as RecordKind[]) yield* this.recordChanges(kind)
     // Removals first: an entry may have written a page again after it removed the page.
     for (const [file, ranges] of this.removed) {
@@ -123,6 +137,19 @@ export class Memtable {
       yield { table: 'heads', key, value: head }
       yield { table: 'bodies', key, value: body }
     }
+  }
+
+  /** Yields the removal of each record in `backend` that the state does not have. */
+  private *strayRecords(backend: Pick<Backend, 'keys'>): Iterable<BackendChange> {
+    for (const key of keysBetween(backend, 'records', new Uint8Array(0), AFTER_RECORDS)) {
+      if (!this.isRecord(key)) yield { table: 'records', key, value: undefined }
+    }
+  }
+
+  private isRecord(key: Uint8Array): boolean {
+    if (equals(key, FORMAT_KEY) || equals(key, APPLIED_KEY) || isOwnRecord(key)) return true
+    const named = recordOfKey(key)
+    return named !== undefined && this.records[named.kind].get(named.a, named.b) !== undefined
   }
 
   private *recordChanges<K extends RecordKind>(kind: K): Iterable<BackendChange> {
@@ -140,13 +167,23 @@ function sizeOf(stored: StoredPage | LostPage | undefined): number {
 
 /** Yields the removal of each row that `backend` has in the range. */
 function* removals(backend: Pick<Backend, 'keys'>, first: Uint8Array, end: Uint8Array): Iterable<BackendChange> {
+  for (const key of keysBetween(backend, 'heads', first, end)) {
+    yield { table: 'heads', key, value: undefined }
+    yield { table: 'bodies', key, value: undefined }
+  }
+}
+
+/** Yields the keys in the range. The caller may remove each before it asks for the next. */
+function* keysBetween(
+  backend: Pick<Backend, 'keys'>,
+  table: BackendTable,
+  first: Uint8Array,
+  end: Uint8Array
+): Iterable<Uint8Array> {
   let keys: Uint8Array[]
   do {
-    keys = backend.keys('heads', first, end, KEYS_AT_ONCE)
-    for (const key of keys) {
-      yield { table: 'heads', key, value: undefined }
-      yield { table: 'bodies', key, value: undefined }
-    }
+    keys = backend.keys(table, first, end, KEYS_AT_ONCE)
+    yield* keys
     const last = keys.at(-1)
     if (last !== undefined) first = keyAfter(last)
   } while (keys.length === KEYS_AT_ONCE)

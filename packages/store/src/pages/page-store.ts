@@ -12,13 +12,16 @@ import {
   type RecordKind,
   type RecordTypes,
   type RestoredState,
+  type StateRecord,
   type StateStore,
   type StoredPage
 } from '../state/index.js'
-import type { Backend, BackendChange, BackendUsage } from './backend.js'
+import type { Backend, BackendChange, BackendUsage, BackendView } from './backend.js'
 import {
   checkFormat,
   corruption,
+  DIVERGED_KEY,
+  divergenceValue,
   fileKeyPrefix,
   findDamage,
   type DamagedPage,
@@ -27,10 +30,12 @@ import {
   pageKey,
   pageOfKey,
   readAppliedIndex,
+  readDivergence,
   readInstalled,
   readPage,
   readRecords,
-  readVersion
+  readVersion,
+  type Divergence
 } from './layout.js'
 import { Memtable, type LostPage } from './memtable.js'
 import { SnapshotReader } from './snapshot-pieces.js'
@@ -40,6 +45,12 @@ export interface PageStoreInit {
   readonly backend: Backend
   /** Limit of both memtables together, which one log entry may exceed. Default 32 MiB. */
   readonly maxMemtableBytes?: number
+}
+
+/** The rows of one commit, and their place for error messages. */
+export interface RowsView {
+  readonly view: BackendView
+  readonly name: string
 }
 
 export interface PageStore extends StateStore {
@@ -88,6 +99,17 @@ export interface PageStore extends StateStore {
    * closed.
    */
   replace(adopt: () => Promise<Backend>): Promise<void>
+  /**
+   * Returns the rows as of `durableIndex`. The caller closes the view: the backend reuses no space that a flush frees
+   * while it is open.
+   */
+  openView(): RowsView
+  /** The next flush writes all records of the state anew, and removes all others. `records` are those of the state. */
+  rewriteRecords(records: Iterable<StateRecord>): void
+  /** The mark that the state is not that of the other peers; undefined if there is none. */
+  readonly diverged: Divergence | undefined
+  /** Sets the mark, and resolves when it is durable. The caller waits for the last `flush` to settle first. */
+  markDiverged(divergence: Divergence): Promise<void>
   usage(): BackendUsage
   /** Closes the backend and drops the memtables. The caller waits for the last `flush` to settle first. */
   close(): Promise<void>
@@ -110,6 +132,7 @@ class MemtableStore implements PageStore {
   restored!: RestoredState
   durableIndex = 0
   installed: RaftSnapshot | undefined
+  diverged: Divergence | undefined
   private active = new Memtable()
   private frozen: FrozenMemtable | undefined
 
@@ -126,6 +149,7 @@ class MemtableStore implements PageStore {
     if (isFresh) refuseRows(backend)
     this.durableIndex = isFresh ? 0 : readAppliedIndex(backend)
     this.installed = readInstalled(backend)
+    this.diverged = readDivergence(backend)
     this.restored = { appliedIndex: this.durableIndex, records: readRecords(backend) }
   }
 
@@ -231,6 +255,19 @@ class MemtableStore implements PageStore {
       view.close()
       throw error
     }
+  }
+
+  openView(): RowsView {
+    return { view: this.backend.view(), name: this.backend.name }
+  }
+
+  rewriteRecords(records: Iterable<StateRecord>): void {
+    this.active.putAll(records)
+  }
+
+  async markDiverged(divergence: Divergence): Promise<void> {
+    await this.backend.commit([{ table: 'records', key: DIVERGED_KEY, value: divergenceValue(divergence) }])
+    this.diverged = divergence
   }
 
   async replace(adopt: () => Promise<Backend>): Promise<void> {

@@ -1,3 +1,20 @@
+import type { BackendUsage } from './backend.js'
+
+/** Free gaps between pages, which are too short for others, may take this part of a file (docs/storage.md, Bounds). */
+const FILE_PER_USED = 1.15
+
+/**
+ * Tells whether the file has grown since it had `openedBytes`, and has `maxUnusedBytes` more than its rows should take.
+ * A file that has not grown may be large because there were more pages once.
+ */
+export function growsTooMuch(
+  { fileBytes, usedBytes }: BackendUsage,
+  openedBytes: number,
+  maxUnusedBytes: number
+): boolean {
+  return fileBytes > openedBytes && fileBytes - FILE_PER_USED * usedBytes > maxUnusedBytes
+}
+
 export interface SnapshotLimits {
   /** Followers that are sent a snapshot at once, at most MAX_SENT_SNAPSHOTS. Others wait. */
   readonly maxTransfers: number
@@ -6,7 +23,7 @@ export interface SnapshotLimits {
   readonly maxAgeMs: number
   /**
    * A transfer ends when the file of the pages has grown since it began, and has this much more than the rows should
-   * take ({@link FILE_PER_USED}).
+   * take ({@link growsTooMuch}).
    */
   readonly maxUnusedBytes: number
   /** A transfer ends when the log holds back this much for its follower, and more than the snapshot has itself. */

@@ -22,6 +22,7 @@ import {
 } from '@quire/protocol'
 import { compare } from 'uint8arrays/compare'
 import { concat } from 'uint8arrays/concat'
+import { equals } from 'uint8arrays/equals'
 import type { BackendChange, BackendView } from './backend.js'
 import {
   APPLIED_KEY,
@@ -29,7 +30,7 @@ import {
   checkRecord,
   corruption,
   FORMAT_KEY,
-  INSTALLED_KEY,
+  isOwnRecord,
   orphanedBody,
   readNumber,
   STORE_FORMAT,
@@ -100,7 +101,7 @@ export class SnapshotReader {
 
   private appliedIndex(): number {
     for (const [found, value] of this.view.from('records', APPLIED_KEY)) {
-      if (isSame(found, APPLIED_KEY)) return readNumber(this.name, APPLIED_KEY, value)
+      if (equals(found, APPLIED_KEY)) return readNumber(this.name, APPLIED_KEY, value)
       break
     }
     throw corruption(this.name, 'the applied index is missing')
@@ -109,8 +110,7 @@ export class SnapshotReader {
   /** Returns false if the piece is full. */
   private readRecords(writer: Writer, maxBytes: number): boolean {
     for (const [lent, value] of this.view.from('records', this.next)) {
-      // It describes how this peer got its rows, and is no part of them.
-      if (isSame(lent, INSTALLED_KEY)) continue
+      if (isOwnRecord(lent)) continue
       if (isFull(writer, lent.length + value.length, maxBytes)) return this.stopAt(lent)
       checkRecord(this.name, lent, value)
       row.write(writer, { type: 'record', key: lent, value })
@@ -127,7 +127,7 @@ export class SnapshotReader {
         const [key, head] = [lentKey.slice(), lentHead.slice()]
         const { value: found } = bodies.next()
         if (found !== undefined && compare(found[0], key) < 0) throw orphanedBody(this.name, found[0])
-        const body = found !== undefined && isSame(found[0], key) ? found[1] : undefined
+        const body = found !== undefined && equals(found[0], key) ? found[1] : undefined
         checkPage(this.name, key, head, body)
         if (isFull(writer, key.length + head.length + body.length, maxBytes)) return this.stopAt(key)
         row.write(writer, { type: 'page', key, head, body })
@@ -220,8 +220,8 @@ export class SnapshotPieces {
       ]
     }
     checkRecord(this.name, found.key, found.value)
-    if (isSame(found.key, APPLIED_KEY)) this.appliedIndex = readNumber(this.name, APPLIED_KEY, found.value)
-    if (isSame(found.key, FORMAT_KEY)) this.hasFormat = readNumber(this.name, FORMAT_KEY, found.value) === STORE_FORMAT
+    if (equals(found.key, APPLIED_KEY)) this.appliedIndex = readNumber(this.name, APPLIED_KEY, found.value)
+    if (equals(found.key, FORMAT_KEY)) this.hasFormat = readNumber(this.name, FORMAT_KEY, found.value) === STORE_FORMAT
     this.sums = { records: records + 1, pages, crc }
     return [{ table: 'records', key: found.key, value: found.value }]
   }
@@ -235,8 +235,4 @@ export class SnapshotPieces {
     if (found.crc !== crc) throw corruption(this.name, 'the checksum of all rows does not match')
     this.isComplete = true
   }
-}
-
-function isSame(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, at) => byte === b[at])
 }

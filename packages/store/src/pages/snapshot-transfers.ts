@@ -9,7 +9,7 @@ import type { Clock } from '@quire/protocol'
 import { DamagedPageError } from '../state/index.js'
 import type { Applier } from './applier.js'
 import { Pauses } from './pauses.js'
-import type { SnapshotLimits } from './snapshot-limits.js'
+import { growsTooMuch, type SnapshotLimits } from './snapshot-limits.js'
 import type { SnapshotPiece, SnapshotReader } from './snapshot-pieces.js'
 
 export interface SnapshotTransfersInit {
@@ -69,9 +69,6 @@ interface Transfer {
   heldIndex: number
   readonly fileBytes: number
 }
-
-/** Free gaps between pages, which are too short for others, may take this part of a file (docs/storage.md, Bounds). */
-const FILE_PER_USED = 1.15
 
 /** The time for a damaged page to be repaired, and to be part of a checkpoint. */
 const REPAIR_MS = 5_000
@@ -252,9 +249,7 @@ export class SnapshotTransfers {
     if (!last.done && match >= reader.index) return 'the follower needs it no longer'
     if (now - usedAtMs >= maxIdleMs) return 'the follower asks for nothing'
     if (now - openedAtMs >= maxAgeMs) return 'it takes too long'
-    const unusedBytes = usage.fileBytes - FILE_PER_USED * usage.usedBytes
-    // A file that has not grown may be large because there were more pages once.
-    if (usage.fileBytes > fileBytes && unusedBytes > maxUnusedBytes) return 'the file of the pages grows too much'
+    if (growsTooMuch(usage, fileBytes, maxUnusedBytes)) return 'the file of the pages grows too much'
     // A slow transfer of a large snapshot would be as slow the next time.
     if (heldIndex < indexBefore(Math.max(maxLogBytes, totalBytes))) return 'the log grows too much'
     return undefined

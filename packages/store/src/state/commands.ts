@@ -99,6 +99,11 @@ export const command = union({
   /** Ends a session whose lease has run out, and releases its pages under new epochs, its mappings and its answers. */
   expireSession: [2, struct({ session: uint, at: f64 })],
   endSession: [3, struct({ session: uint, at: f64 })],
+  /**
+   * Changes nothing. Each peer checkpoints the state after this very entry, and compares it with those of the others
+   * (docs/storage.md, Scrub and comparison).
+   */
+  compare: [4, struct({ at: f64 })],
 
   // Requests of sessions. Before a leader proposes a truncate or a punch, it revokes all access to the discarded pages.
   ...requestEntries({ session: uint, seq: uint, settled: uint, at: f64 }),

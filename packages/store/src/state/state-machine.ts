@@ -43,6 +43,8 @@ export interface StateMachine extends StateView {
    * stop.
    */
   reset(restored: RestoredState): void
+  /** The records of the state. */
+  records(): Iterable<StateRecord>
   /**
    * Returns a checksum of the whole logical state, including the bytes of all pages, which it reads. Peers that have
    * applied the same entries have the same digest.
@@ -121,6 +123,8 @@ class Machine implements StateMachine {
         return this.endSession(command.session, true)
       case 'endSession':
         return this.endSession(command.session, false)
+      case 'compare':
+        return { type: 'compare' }
       case 'handover':
         return this.pages.handover(index, command)
       case 'writeback':
@@ -236,7 +240,7 @@ class Machine implements StateMachine {
     }
   }
 
-  private *records(): IterableIterator<StateRecord> {
+  *records(): IterableIterator<StateRecord> {
     if (this.config !== undefined) yield { kind: 'config', a: 0, b: 0, value: this.config }
     if (this.founding !== undefined) yield { kind: 'founding', a: 0, b: 0, value: this.founding }
     yield* this.namespace.records()

@@ -76,6 +76,7 @@ export interface StateView {
 /** The outcome of one applied entry, for the peer that proposed the entry and for the directory. */
 export type Applied =
   | { readonly type: 'config' }
+  | { readonly type: 'compare' }
   | { readonly type: 'session-opened'; readonly session: SessionId }
   /** `existed` is false if the session had already ended. */
   | {

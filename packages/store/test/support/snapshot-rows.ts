@@ -36,7 +36,7 @@ export function readerOf(storage: MemoryStorage): SnapshotReader {
 }
 
 /** Takes each row back when another one is read, in whichever table, and when its iteration ends. */
-function lending(view: BackendView): BackendView {
+export function lending(view: BackendView): BackendView {
   let lent: readonly Uint8Array[] = []
   const takeBack = (): void => {
     for (const bytes of lent) bytes.fill(0xee)

@@ -100,6 +100,7 @@ export class PageInvariants {
       case 'punched':
         return this.discarded(this.files.get(applied.file)!, applied.first, applied.end)
       case 'config':
+      case 'compare':
       case 'session-opened':
       case 'closed':
       case 'renamed':
