@@ -245,7 +245,9 @@ const PEER_OPTIONS: OptionNames = {
   privateKey: '--key',
   listen: '--listen',
   retainedLogBytes: '--retained-log',
-  snapshotBytesPerSecond: '--snapshot-rate'
+  snapshotBytesPerSecond: '--snapshot-rate',
+  scrubIntervalMs: '--scrub-interval',
+  scrubBytesPerSecond: '--scrub-rate'
 }
 
 async function runPeer(options: PeerOptions): Promise<void> {
@@ -273,6 +275,8 @@ async function runPeer(options: PeerOptions): Promise<void> {
       signal: waiting.signal,
       retainedLogBytes: options.retainedLog,
       snapshotBytesPerSecond: options.snapshotRate,
+      scrubIntervalMs: options.scrubInterval,
+      scrubBytesPerSecond: options.scrubRate,
       logger: createLogger(options.logLevel),
       onFatal: (error) => {
         failure = error

@@ -96,13 +96,24 @@ async function runDev(options: DevOptions): Promise<void> {
   }
 }
 
+function storageArguments(options: DevOptions): Record<string, string | number | undefined> {
+  const { retainedLog, snapshotRate, scrubInterval, scrubRate } = options
+  return {
+    '--retained-log': retainedLog,
+    '--snapshot-rate': snapshotRate,
+    '--scrub-interval': scrubInterval && (scrubInterval === Infinity ? 'never' : `${scrubInterval}ms`),
+    '--scrub-rate': scrubRate
+  }
+}
+
 function startPeer(peer: DevPeer, cluster: DevCluster, options: DevOptions, temporary: string | undefined): Running {
   const args = ['peer', '--exit-with-stdin', '--log-level', options.logLevel]
   // The peer writes to this process's standard error, so its failures take the same form.
   if (options.json === true) args.push('--json')
   args.push('--data-dir', peer.dataDir, '--key', peer.keyFile, '--listen', peer.listen, '--cluster', cluster.file)
-  const sizes = { '--retained-log': options.retainedLog, '--snapshot-rate': options.snapshotRate }
-  for (const [name, bytes] of Object.entries(sizes)) if (bytes !== undefined) args.push(name, String(bytes))
+  for (const [name, value] of Object.entries(storageArguments(options))) {
+    if (value !== undefined) args.push(name, String(value))
+  }
   if (temporary !== undefined) args.push('--temporary', temporary)
   // The peer's standard input is a pipe that ends when this process does, even by SIGKILL.
   const child = spawn(process.execPath, [BIN, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })

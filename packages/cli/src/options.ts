@@ -34,6 +34,10 @@ export interface StorageOptions {
   readonly retainedLog?: number
   /** Bytes in a second. */
   readonly snapshotRate?: number
+  /** Milliseconds; Infinity: never. */
+  readonly scrubInterval?: number
+  /** Bytes in a second. */
+  readonly scrubRate?: number
 }
 
 const NO_PEERS = 'no peers: give --peers or set QUIRE_PEERS'
@@ -90,6 +94,16 @@ export function withStorage(command: Command): Command {
       '--snapshot-rate <size>',
       'bytes of snapshots that this peer sends per second, to all others together; default: 64MiB',
       parseSize('--snapshot-rate')
+    )
+    .option(
+      '--scrub-interval <duration>',
+      "how often all peers check their stored data and compare it, when this peer leads, such as 10m or 24h; 'never': not at all; default: 1h",
+      parseInterval
+    )
+    .option(
+      '--scrub-rate <size>',
+      'bytes of stored data that this peer reads per second for such a check; default: 32MiB',
+      parseSize('--scrub-rate')
     )
 }
 
@@ -282,13 +296,25 @@ function parseLevel(text: string): string {
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, '': 1000, m: 60_000, h: 3_600_000 }
 const MAX_DURATION_MS = 24 * 3_600_000
+const MIN_INTERVAL_MS = 1_000
 
 /** Parses a duration into milliseconds: "5", "1.5s", "500ms", "2m" or "1h". */
 export function parseDuration(text: string): number {
+  const ms = durationOf(text)
+  if (ms !== undefined) return ms
+  throw new InvalidArgumentError('--timeout', text, 'a duration from 1ms to 24h, such as 5, 5s, 500ms or 2m')
+}
+
+function parseInterval(text: string): number {
+  const ms = text === 'never' ? Infinity : durationOf(text)
+  if (ms !== undefined && ms >= MIN_INTERVAL_MS) return ms
+  throw new InvalidArgumentError('--scrub-interval', text, "a duration from 1s to 24h, such as 10m or 1h, or 'never'")
+}
+
+function durationOf(text: string): number | undefined {
   const match = /^(\d+(?:\.\d+)?)(ms|s|m|h|)$/.exec(text)
   const ms = match === null ? 0 : Math.round(Number(match[1]) * UNIT_MS[match[2]!]!)
-  if (ms >= 1 && ms <= MAX_DURATION_MS) return ms
-  throw new InvalidArgumentError('--timeout', text, 'a duration from 1ms to 24h, such as 5, 5s, 500ms or 2m')
+  return ms >= 1 && ms <= MAX_DURATION_MS ? ms : undefined
 }
 
 function parsePeers(text: string): string[] {

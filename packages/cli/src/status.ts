@@ -3,11 +3,11 @@ import { shortId, shortenIds } from '@quire/net'
 import Table from 'cli-table3'
 import type { Command } from 'commander'
 import { stagePercentile, type StageReport } from '@quire/store/internal/cli'
-import { MAX_ROUND_TRIP_MS, NotAuthorizedError } from '@quire/protocol'
+import { MAX_ROUND_TRIP_MS, NotAuthorizedError, type ComparisonOutcome } from '@quire/protocol'
 import { explainRefusal, keyOf, peersOf, withCluster, type ClusterOptions } from './options.js'
 import { COLUMNS, PLAIN_TABLE, wrap } from './layout.js'
 import { ExitError, printFailure, printJson, printLine } from './output.js'
-import { createProbe, reasonOf } from './probe.js'
+import { createProbe, reasonOf, type StatusAnswer } from './probe.js'
 import { formatBytes } from './sizes.js'
 import { takeSurvey, type PeerReport, type Survey } from './survey.js'
 import { visibleTexts } from './visible.js'
@@ -154,6 +154,7 @@ function storageLines({ id, answer }: PeerReport, letters: number): string[] {
   if (receiving !== undefined) {
     lines.push(`${name} receives the snapshot of entry ${receiving.index}: ${formatBytes(receiving.receivedBytes)}`)
   }
+  lines.push(...scrubLines(name, answer.scrub))
   if (store === undefined) return lines
   const { logBytes, firstIndex, fileBytes, usedBytes } = store
   const log = `log ${formatBytes(logBytes)} from entry ${firstIndex}`
@@ -167,6 +168,25 @@ function damageLines(
 ): string[] {
   if (damaged + repaired + lost === 0) return []
   return [`${name} damaged pages: ${damaged} wait for a good copy, ${repaired} repaired, ${lost} lost`]
+}
+
+const OUTCOMES: { readonly [outcome in ComparisonOutcome]: string } = {
+  pending: 'not finished yet',
+  equal: 'all voters have the same',
+  incomplete: 'not all voters could compare theirs; see their logs',
+  differs: 'the voters have different ones; see their logs'
+}
+
+/** Says what the last comparison of states has shown, and what scrubs have found damaged. */
+function scrubLines(name: string, { comparison, damagedPages, damagedRecords }: StatusAnswer['scrub']): string[] {
+  const lines = []
+  if (comparison !== undefined) {
+    lines.push(`${name} compared its state after entry ${comparison.index}: ${OUTCOMES[comparison.outcome]}`)
+  }
+  if (damagedPages + damagedRecords > 0) {
+    lines.push(`${name} has found damage: ${damagedPages} pages and ${damagedRecords} records since its start`)
+  }
+  return lines
 }
 
 /** The lines after an empty one, at most as wide as a terminal. */

@@ -214,6 +214,12 @@ describe('values that quire refuses', () => {
         ],
         [[...peer, missing, '--retained-log', '1MB'], 2, '--retained-log is "1MB", must be a size such as 65536'],
         [[...peer, missing, '--snapshot-rate', '1KiB'], 2, '--snapshot-rate is 1024, must be whole bytes from 65536'],
+        [[...peer, missing, '--scrub-rate', '1KiB'], 2, '--scrub-rate is 1024, must be whole bytes from 65536'],
+        [
+          [...peer, missing, '--scrub-interval', '500ms'],
+          2,
+          `--scrub-interval is "500ms", must be a duration from 1s to 24h, such as 10m or 1h, or 'never'`
+        ],
         [
           [...peer, missing, '--join', `/ip4/127.0.0.1/tcp/1/p2p/${stranger}`, '--rejoin', 'Lost'],
           2,

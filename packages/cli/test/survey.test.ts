@@ -1,4 +1,4 @@
-import { InvalidArgumentError, NotAuthorizedError } from '@quire/protocol'
+import { InvalidArgumentError, NotAuthorizedError, type ComparisonOutcome } from '@quire/protocol'
 import { shortId } from '@quire/net'
 import { describe, expect, it } from 'vitest'
 import type { Answered, StatusAnswer } from '../src/probe.js'
@@ -42,6 +42,7 @@ function answer(id: string, fields: Partial<StatusAnswer> = {}): StatusAnswer {
     repairs: { damaged: 0, repaired: 0, lost: 0 },
     sending: [],
     receiving: undefined,
+    scrub: { comparison: undefined, damagedPages: 0, damagedRecords: 0 },
     roundTripMs: 32,
     admitted: true,
     quarantined: [],
@@ -359,6 +360,24 @@ describe('the table of a survey', () => {
       '…ft9HyQ6X damaged pages: 2 wait for a good copy, 7 repaired, 1 lost',
       '…ft9HyQ6X sends …QDc298L3 the snapshot of entry 1233: 12.0 MiB of about 98.0 MiB',
       '…QDc298L3 receives the snapshot of entry 1233: 11.5 MiB'
+    ])
+  })
+
+  it('the lines after the table of a survey show the last comparison of each peer, and the damage that it has found', () => {
+    const compared = (outcome: ComparisonOutcome, damage = {}): Partial<StatusAnswer> => ({
+      scrub: { comparison: { index: 1234, outcome }, damagedPages: 0, damagedRecords: 0, ...damage }
+    })
+    const lines = statusLines(
+      judge([
+        { id: IDS[0], addresses: [addressOf(IDS[0])], answer: answer(IDS[0], compared('equal')) },
+        { id: IDS[1], addresses: [addressOf(IDS[1])], answer: answer(IDS[1], compared('pending', { damagedPages: 2 })) }
+      ])
+    )
+    expect(lines.slice(lines.lastIndexOf(''))).toEqual([
+      '',
+      '…ft9HyQ6X compared its state after entry 1234: all voters have the same',
+      '…QDc298L3 compared its state after entry 1234: not finished yet',
+      '…QDc298L3 has found damage: 2 pages and 0 records since its start'
     ])
   })
 

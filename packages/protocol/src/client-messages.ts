@@ -29,6 +29,10 @@ export const MAX_WRITEBACK_PAGES = 16
 export const role = oneOf('leader', 'follower', 'candidate', 'learner')
 export type Role = TypeOf<typeof role>
 
+/** What a peer knows of the states of all voters. */
+export const comparisonOutcome = oneOf('pending', 'equal', 'incomplete', 'differs')
+export type ComparisonOutcome = TypeOf<typeof comparisonOutcome>
+
 export const access = oneOf('read', 'write')
 export type Access = TypeOf<typeof access>
 
@@ -275,6 +279,15 @@ export const leaderMessage = union({
       ),
       /** The snapshot that arrives; absent if there is none. */
       receiving: optional(struct({ index: uint, receivedBytes: uint })),
+      /**
+       * The newest comparison of states, after entry `index`; absent if there was none since the peer's start. The
+       * damage is what scrubs have found since then. A row counts again with each scrub (docs/storage.md).
+       */
+      scrub: struct({
+        comparison: optional(struct({ index: uint, outcome: comparisonOutcome })),
+        damagedPages: uint,
+        damagedRecords: uint
+      }),
       /**
        * The durations of the stages of the peer's work since its start: counts in logarithmic buckets
        * (docs/observability.md).

@@ -125,7 +125,7 @@ export type RaftSighting = TypeOf<typeof raftSighting>
 const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
 export type RefusalReason = TypeOf<typeof refusalReason>
 
-/** All messages on a Raft stream. Tags up to 9 belong to the links between peers, 21 and 22 to page stores. */
+/** All messages on a Raft stream. Tags up to 9 and 30 belong to the links between peers, 21 and 22 to page stores. */
 export const raftMessage = union({
   /** The first message on a stream, from the side that has opened it. */
   raftHello: [1, raftIntroduction],
@@ -148,6 +148,11 @@ export const raftMessage = union({
   raftAddresses: [6, struct({ members })],
   /** A configuration of the cluster that is newer than the receiver's. */
   raftConfiguration: [9, struct({ config: bytes(MAX_CONFIGURATION_BYTES) })],
+  /**
+   * The sender's state after the `compare` entry at `index` has this hash. The hash is empty if the sender could not
+   * compare (docs/storage.md, Scrub and comparison).
+   */
+  raftCompared: [30, struct({ index: uint, hash: digestText })],
 
   /**
    * Asks to join, as the first message on a stream. `clusterId` is empty while unknown. Without an `incarnation` the
@@ -253,6 +258,7 @@ export type RaftLinkMessage = Extract<
       | 'raftAdmitted'
       | 'raftAddresses'
       | 'raftConfiguration'
+      | 'raftCompared'
       | 'raftJoin'
       | 'raftInvited'
   }
@@ -273,6 +279,7 @@ const LINK_MESSAGES: ReadonlySet<string> = new Set<RaftLinkMessage['type']>([
   'raftAdmitted',
   'raftAddresses',
   'raftConfiguration',
+  'raftCompared',
   'raftJoin',
   'raftInvited'
 ])

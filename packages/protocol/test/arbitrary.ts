@@ -167,6 +167,14 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     repairs: fc.record({ damaged: uint, repaired: uint, lost: uint }),
     sending: fc.array(fc.record({ to: text, index: uint, sentBytes: uint, totalBytes: uint }), { maxLength: 16 }),
     receiving: fc.option(fc.record({ index: uint, receivedBytes: uint }), { nil: undefined }),
+    scrub: fc.record({
+      comparison: fc.option(
+        fc.record({ index: uint, outcome: fc.constantFrom('pending', 'equal', 'incomplete', 'differs') }),
+        { nil: undefined }
+      ),
+      damagedPages: uint,
+      damagedRecords: uint
+    }),
     stages: fc.array(
       fc.record({ name: text, buckets: fc.array(fc.record({ index: uint, count: uint }), { maxLength: 256 }) }),
       { maxLength: 32 }
@@ -237,6 +245,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
     copy: fc.option(fc.record({ version: uint, crc: uint, bytes }), { nil: undefined })
   }),
   raftConfiguration: fc.record({ config: bytes }),
+  raftCompared: fc.record({ index: uint, hash: text }),
   raftJoin: fc.record({ version: uint, features, clusterId: text, from: text, incarnation: text, rejoins: text }),
   raftInvited: fc.record({ founding: bytes, config: bytes, leader: text }),
   raftSeen: fc.record({

@@ -82,7 +82,10 @@ describe('peers', () => {
     ['retainedLogBytes', -1, 'whole bytes from 0'],
     ['retainedLogBytes', 1.5, 'whole bytes from 0'],
     ['snapshotBytesPerSecond', 65_535, 'whole bytes from 65536'],
-    ['snapshotBytesPerSecond', Infinity, 'whole bytes from 65536']
+    ['snapshotBytesPerSecond', Infinity, 'whole bytes from 65536'],
+    ['scrubBytesPerSecond', 65_535, 'whole bytes from 65536'],
+    ['scrubIntervalMs', 999, 'whole milliseconds from 1000, or Infinity'],
+    ['scrubIntervalMs', 0, 'whole milliseconds from 1000, or Infinity']
   ])('a peer refuses %s %d, and makes no directory', async (argument, value, expected) => {
     await expect(start({ [argument]: value })).rejects.toMatchObject({
       name: 'InvalidArgumentError',

@@ -56,6 +56,7 @@ class ReplicaDisks {
       stages: createStages(this.clock),
       onApplied: () => {},
       onCheckpoint: () => {},
+      onCompare: () => {},
       matchIndex: () => 0,
       onInstalled: () => {},
       onFault: () => {},

@@ -13,6 +13,7 @@ const BACKENDS: readonly (readonly [string, () => Backend])[] = [
   ['memory', () => memoryStorage().open()],
   ['LMDB', openLmdb]
 ]
+const SLICE_BYTES = 128 * 1024
 const SESSION = { clientId: 'c', ttlMs: 1, settled: 0 }
 const SESSION_KEY = recordKey('session', 3, 0)
 
@@ -41,7 +42,7 @@ function walk(backend: Backend): Walked {
   const damagedPages: WalkDamage[] = []
   let damagedRecords = 0
   for (let slices = 1; ; slices++) {
-    const slice = scrub.walk()
+    const slice = scrub.walk(SLICE_BYTES)
     damagedPages.push(...slice.damagedPages)
     damagedRecords += slice.damagedRecords
     if (!slice.done) continue
@@ -226,9 +227,9 @@ describe.each(BACKENDS)('a scrub of rows in %s', (_, open) => {
     const backend = await stored(open())
     const view = backend.view()
     const scrub = new ScrubWalk({ view, name: 'pages' })
-    scrub.walk()
+    scrub.walk(SLICE_BYTES)
     await backend.close()
-    expect(() => scrub.walk()).toThrow(expect.objectContaining({ name: 'ClosedError' }))
+    expect(() => scrub.walk(SLICE_BYTES)).toThrow(expect.objectContaining({ name: 'ClosedError' }))
   })
 })
 
@@ -239,6 +240,6 @@ it('the hash of a state is fixed, because peers of several versions and machines
   store.freeze(6)
   await store.flush()
   const scrub = new ScrubWalk(store.openView())
-  expect(scrub.walk().done).toBe(true)
+  expect(scrub.walk(SLICE_BYTES).done).toBe(true)
   expect(scrub.hash()).toMatchInlineSnapshot(`"3c047104746da396289d19b14119b95c67b7832edee2afc1c392699cef271e89"`)
 })

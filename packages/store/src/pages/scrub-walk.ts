@@ -35,11 +35,8 @@ export interface WalkedSlice {
   readonly done: boolean
 }
 
-/** A slice has at most so many rows, because small rows cost more time than bytes. It takes about a millisecond. */
-const SLICE_ROWS = 128
-const SLICE_BYTES = 128 * 1024
 /** A row costs as much time as this many bytes, however small it is. */
-const ROW_COST_BYTES = SLICE_BYTES / SLICE_ROWS
+const ROW_COST_BYTES = 1024
 
 /** The rows of a slice so far. */
 class Slice {
@@ -47,8 +44,10 @@ class Slice {
   readonly damagedPages: WalkDamage[] = []
   damagedRecords = 0
 
+  constructor(private readonly maxBytes: number) {}
+
   get isFull(): boolean {
-    return this.bytes >= SLICE_BYTES
+    return this.bytes >= this.maxBytes
   }
 
   add(rowBytes: number): void {
@@ -72,9 +71,12 @@ export class ScrubWalk {
     this.name = { name }
   }
 
-  /** Walks on. Call it no more after the slice that is `done`. Throws ClosedError if the view is closed. */
-  walk(): WalkedSlice {
-    const slice = new Slice()
+  /**
+   * Walks on, until the slice has `maxBytes` or a row more. Call it no more after the slice that is `done`. Throws
+   * ClosedError if the view is closed.
+   */
+  walk(maxBytes: number): WalkedSlice {
+    const slice = new Slice(maxBytes)
     let done = false
     if (this.table === 'records' && this.walkRecords(slice)) {
       this.table = 'heads'

@@ -13,9 +13,11 @@ import { growsTooMuch } from './snapshot-limits.js'
 export interface ScrubLimits {
   /** Rate of the walk in bytes of rows. */
   readonly bytesPerSecond: number
+  /** The walk reads so much at a time. */
+  readonly sliceBytes: number
   /** A walk that takes longer is given up. */
   readonly maxAgeMs: number
-  /** A walk is given up when the file of the pages has this much more than the rows should take ({@link growsTooMuch}). */
+  /** A walk is given up when the file has this much more than its rows should take ({@link growsTooMuch}). */
   readonly maxUnusedBytes: number
 }
 
@@ -24,6 +26,8 @@ export const MIN_SCRUB_BYTES_PER_SECOND = 64 * 1024
 
 export const DEFAULT_SCRUB_LIMITS: ScrubLimits = {
   bytesPerSecond: 32 * 1024 * 1024,
+  // It takes about a millisecond.
+  sliceBytes: 128 * 1024,
   maxAgeMs: 3_600_000,
   maxUnusedBytes: 1024 ** 3
 }
@@ -106,7 +110,7 @@ export class Scrub {
     try {
       const reason = this.reasonToGiveUp(running)
       if (reason !== undefined) return this.end(running, undefined, reason)
-      const { bytes, damagedPages, damagedRecords, done } = running.walk.walk()
+      const { bytes, damagedPages, damagedRecords, done } = running.walk.walk(this.limits.sliceBytes)
       running.damagedPages += damagedPages.length
       running.damagedRecords += damagedRecords
       this.damagedPages += damagedPages.length

@@ -26,6 +26,8 @@ import { memberIn } from './identity.js'
 import type { Acknowledged } from './peer-links.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 import { RoleLog } from './role-log.js'
+import type { StateReport } from './comparison.js'
+import { Scrubbing, type ScrubStatus } from './scrubbing.js'
 import { SnapshotLog } from './snapshot-log.js'
 
 export interface PeerGroupComponents {
@@ -75,6 +77,7 @@ export interface StoreStatus {
   readonly sending: readonly SentSnapshot[]
   /** The snapshot that arrives; undefined if there is none. */
   readonly receiving: ReceivedSnapshot | undefined
+  readonly scrub: ScrubStatus
 }
 
 /** What a group needs of its peer to take part. */
@@ -91,6 +94,8 @@ export interface GroupConnection {
   readonly members: () => Member[]
   /** Differs from an earlier value when `members` may. */
   readonly membersVersion: () => number
+  /** Tells the other members of this peer's state. */
+  readonly tellState: (report: StateReport) => void
 }
 
 /**
@@ -109,6 +114,7 @@ export async function openPeerGroup(components: PeerGroupComponents, init: PeerG
     // The replica calls neither before the node, which is made from the replica, hands entries in.
     onApplied: (index, applied, term) => group.applied(index, applied, term),
     onCheckpoint: (index) => group.checkpointed(index),
+    onCompare: (index, isStored) => group.scrubbing.stored(index, isStored),
     matchIndex: (follower) => group.node?.followers().get(follower)?.matchIndex,
     onInstalled: (snapshot, receipt) => group.installed(snapshot, receipt),
     onRefused: (snapshot, error) => group.snapshotLog.refused(snapshot, error),
@@ -133,13 +139,26 @@ export class PeerGroup {
   private isReachable = true
   private isStopping = false
   readonly snapshotLog: SnapshotLog
+  readonly scrubbing: Scrubbing
 
   constructor(
     private readonly components: PeerGroupComponents,
     private readonly init: PeerGroupInit,
     readonly replica: Replica
   ) {
-    this.snapshotLog = new SnapshotLog(this.child('snapshots'), components.clock)
+    const { clock, storage } = components
+    this.snapshotLog = new SnapshotLog(this.child('snapshots'), clock)
+    this.scrubbing = new Scrubbing({
+      self: memberIn({ id: init.id, storage: storage.identity }),
+      applier: replica.applier,
+      clock,
+      limits: init.replicaLimits?.scrub,
+      intervalMs: init.replicaLimits?.scrub?.intervalMs,
+      divergenceError: (divergence) => replica.divergenceError(divergence),
+      onDamagedPage: (file, page) => this.damaged(file, page),
+      logger: this.child('scrub'),
+      onFatal: init.onFatal
+    })
   }
 
   get id(): number {
@@ -156,7 +175,8 @@ export class PeerGroup {
     return this.parts?.server
   }
 
-  connect({ send, ticks, founding, cluster, members, membersVersion }: GroupConnection): GroupServer {
+  connect(connection: GroupConnection): GroupServer {
+    const { send, ticks, founding, cluster, members, membersVersion, tellState } = connection
     const { clock, random, storage } = this.components
     const { group, id, limits, stages, onFatal } = this.init
     const { log, applier, snapshots } = this.replica
@@ -203,6 +223,12 @@ export class PeerGroup {
       onFatal
     })
     this.parts = { node, server, repairs }
+    this.scrubbing.connect({
+      voters: () => node.status().voters,
+      mayPropose: () => node.status().ready && this.fault === undefined,
+      propose: (data) => node.propose(data),
+      tell: tellState
+    })
     return server
   }
 
@@ -212,7 +238,7 @@ export class PeerGroup {
     const store = usage && { logBytes: log.bytes, firstIndex: log.firstIndex, ...usage }
     const sending = snapshots.sending.map((each) => ({ ...each, to: peerIdOf(each.to) }))
     const repairs = this.parts?.repairs.counts ?? { damaged: 0, repaired: 0, lost: 0 }
-    return { store, repairs, sending, receiving: snapshots.receiving }
+    return { store, repairs, sending, receiving: snapshots.receiving, scrub: this.scrubbing.status() }
   }
 
   /** A member has sent the message. */
@@ -265,6 +291,7 @@ export class PeerGroup {
   async stop(): Promise<void> {
     const { parts } = this
     this.isStopping = true
+    this.scrubbing.stop()
     parts?.server.close()
     this.parts?.repairs.stop()
     // A snapshot that waits for space or for its turn would hold the node back.
@@ -288,6 +315,7 @@ export class PeerGroup {
     if (applied !== undefined) {
       const { config } = this.replica.applier.state
       if (applied.type === 'config' && config !== undefined) this.init.onConfig(config)
+      if (applied.type === 'compare') this.scrubbing.applied(index)
       this.parts?.server.applied(index, applied)
     }
     this.init.onApplied(index, applied, term)

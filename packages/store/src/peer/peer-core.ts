@@ -216,6 +216,7 @@ export class PeerCore {
       confirmLeadership: () => this.root.confirmLeadership(),
       join: (remote, request) => this.answerJoin(remote, request),
       heardConfiguration: (config) => this.configured(config),
+      heardState: (member, report) => this.root.scrubbing.heard(member, report),
       logger: this.child('links')
     })
     const groupServers = [...this.groups.values()].map((group) =>
@@ -225,7 +226,8 @@ export class PeerCore {
         founding: this.identity.digest,
         cluster: () => this.newestConfig,
         members: () => this.members(),
-        membersVersion: () => this.book.changes + this.newestConfig.revision
+        membersVersion: () => this.book.changes + this.newestConfig.revision,
+        tellState: (report) => links.tellState(report)
       })
     )
     const server = createSessionServer({

@@ -21,6 +21,7 @@ import { encodeCluster } from './cluster.js'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
 import { clusterConfig, memberId, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import { memberOf, type Claim } from './evidence.js'
+import type { StateReport } from './comparison.js'
 import type { PeerIdentity, IntroductionRefusal, Standing } from './identity.js'
 import { IncomingHandshakes, type JoinAnswer, type JoinMessage } from './incoming-handshakes.js'
 import { Link } from './link.js'
@@ -52,6 +53,8 @@ export interface PeerLinksInit {
   readonly join: (remote: string, request: JoinMessage) => Promise<JoinAnswer>
   /** A member has a newer configuration than the one that was set last. */
   readonly heardConfiguration: (config: ReplicatedConfig) => void
+  /** A member tells of its state; `member` is its member id. */
+  readonly heardState: (member: string, report: StateReport) => void
   readonly logger?: Logger
   /** The limit of bytes that wait for one peer. Further messages are dropped. Default 8 MiB. */
   readonly maxQueuedBytes?: number
@@ -72,6 +75,8 @@ export interface PeerLinks {
   configure(config: ReplicatedConfig): void
   /** Sends to the member with this id, or drops the message if there is no link to that very member. */
   send(group: number, to: string, message: GroupMessage): void
+  /** Tells all members of this peer's state, and members that connect later on as well, until a newer report. */
+  tellState(report: StateReport): void
   readonly quarantined: readonly Quarantined[]
   close(): void
 }
@@ -94,6 +99,7 @@ class Links implements PeerLinks {
   /** The ids of all members. */
   private members: ReadonlySet<string> = new Set()
   private config: ReplicatedConfig | undefined
+  private state: StateReport | undefined
   /** The streams that remotes have opened, after the handshake. */
   private readonly incoming = new Map<string, Incoming>()
   private readonly handshakes: IncomingHandshakes
@@ -177,6 +183,11 @@ class Links implements PeerLinks {
     if (link?.member === to) link.send(group, message)
   }
 
+  tellState(report: StateReport): void {
+    this.state = report
+    for (const link of this.links.values()) link.tell({ type: 'raftCompared', ...report })
+  }
+
   close(): void {
     this.exchange.close()
     this.handshakes.close()
@@ -205,7 +216,9 @@ class Links implements PeerLinks {
       opened: () => {
         this.exchange.opened(remote)
         this.addresses.opened(remote)
-        this.tellConfiguration(this.links.get(remote)!)
+        const link = this.links.get(remote)!
+        this.tellConfiguration(link)
+        if (this.state !== undefined) link.tell({ type: 'raftCompared', ...this.state })
       }
     })
   }
@@ -242,7 +255,7 @@ class Links implements PeerLinks {
     const { remote } = stream
     try {
       const { group, message } = decodeFrame(raftMessage, bytes)
-      if (isRaftLinkMessage(message)) return this.linkMessage(stream, message)
+      if (isRaftLinkMessage(message)) return this.linkMessage(stream, member, message)
       if (!this.init.identity.isAdmitted) return
       // Drops the message: the remote sends it again. A newcomer counts once its admission is durable here.
       if (this.exchange.isNewcomer(remote)) return this.exchange.tookPart(remote)
@@ -253,7 +266,7 @@ class Links implements PeerLinks {
     }
   }
 
-  private linkMessage(stream: FrameStream, message: RaftLinkMessage): void {
+  private linkMessage(stream: FrameStream, member: string, message: RaftLinkMessage): void {
     const { remote } = stream
     switch (message.type) {
       case 'raftSeen':
@@ -266,6 +279,8 @@ class Links implements PeerLinks {
         return this.exchange.save()
       case 'raftConfiguration':
         return this.heardConfiguration(remote, message.config)
+      case 'raftCompared':
+        return this.init.heardState(member, { index: message.index, hash: message.hash })
       case 'raftRefused':
         this.refusals.refusedBy(remote, message)
         return stream.close()

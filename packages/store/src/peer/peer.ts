@@ -14,7 +14,13 @@ import { DEFAULT_RAFT_LIMITS } from '@quire/raft'
 import { createNodeDisk } from '@quire/raft/node-disk'
 import { readFileSync, statfsSync } from 'node:fs'
 import type { Logger } from 'pino'
-import { createLmdbStorage, DEFAULT_SNAPSHOT_LIMITS, MIN_SNAPSHOT_BYTES_PER_SECOND } from '../pages/index.js'
+import {
+  createLmdbStorage,
+  DEFAULT_SCRUB_LIMITS,
+  DEFAULT_SNAPSHOT_LIMITS,
+  MIN_SCRUB_BYTES_PER_SECOND,
+  MIN_SNAPSHOT_BYTES_PER_SECOND
+} from '../pages/index.js'
 import type { ReplicatedConfig } from '../state/index.js'
 import { mayConnect, normalizeCluster, type ClusterConfig } from './cluster.js'
 import { foundingDigest } from './founding.js'
@@ -50,6 +56,13 @@ export interface PeerInit {
   readonly retainedLogBytes?: number | undefined
   /** Rate at which the peer sends snapshots to all others together, from 65,536. Default 64 MiB. */
   readonly snapshotBytesPerSecond?: number | undefined
+  /**
+   * While the peer leads, it has all peers scrub their rows and compare their states at this interval, from 1,000;
+   * Infinity: never. Default one hour.
+   */
+  readonly scrubIntervalMs?: number | undefined
+  /** Rate at which the peer reads its rows in a scrub, from 65,536. Default 32 MiB. */
+  readonly scrubBytesPerSecond?: number | undefined
   /** A pino logger. Default: no log. */
   readonly logger?: Logger
   /**
@@ -76,6 +89,8 @@ export interface Peer extends AsyncDisposable {
    */
   close(): Promise<void>
 }
+
+const MIN_SCRUB_INTERVAL_MS = 1_000
 
 const { version: VERSION } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8')) as {
   readonly version: string
@@ -105,6 +120,8 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
   if (twice !== undefined) throw new InvalidArgumentError('listen', twice, 'named once')
   checkBytes('retainedLogBytes', init.retainedLogBytes, 0)
   checkBytes('snapshotBytesPerSecond', init.snapshotBytesPerSecond, MIN_SNAPSHOT_BYTES_PER_SECOND)
+  checkBytes('scrubBytesPerSecond', init.scrubBytesPerSecond, MIN_SCRUB_BYTES_PER_SECOND)
+  checkInterval(init.scrubIntervalMs)
   const connections = fittingConnections(init.logger)
   const directory = await openDataDirectory({
     path: init.dataDir,
@@ -127,6 +144,11 @@ export async function createPeer(given: PeerInit): Promise<Peer> {
 function checkBytes(argument: string, bytes: number | undefined, least: number): void {
   if (bytes === undefined || (Number.isSafeInteger(bytes) && bytes >= least)) return
   throw new InvalidArgumentError(argument, bytes, `whole bytes from ${least}`)
+}
+
+function checkInterval(ms = Infinity): void {
+  if (ms === Infinity || (Number.isSafeInteger(ms) && ms >= MIN_SCRUB_INTERVAL_MS)) return
+  throw new InvalidArgumentError('scrubIntervalMs', ms, `whole milliseconds from ${MIN_SCRUB_INTERVAL_MS}, or Infinity`)
 }
 
 /** Allows as many connections as the limit of open files has room for. */
@@ -168,7 +190,9 @@ class RunningPeer implements Peer {
     const clock = createClock()
     const {
       retainedLogBytes: retainedBytes = DEFAULT_RAFT_LIMITS.retainedBytes,
-      snapshotBytesPerSecond: bytesPerSecond = DEFAULT_SNAPSHOT_LIMITS.bytesPerSecond
+      snapshotBytesPerSecond: bytesPerSecond = DEFAULT_SNAPSHOT_LIMITS.bytesPerSecond,
+      scrubBytesPerSecond = DEFAULT_SCRUB_LIMITS.bytesPerSecond,
+      scrubIntervalMs: intervalMs
     } = this.init
     const config = (): ReplicatedConfig | undefined => this.core?.config ?? directory.joinedCluster?.config
     // A founding peer accepts nobody before it has opened its storage.
@@ -181,7 +205,7 @@ class RunningPeer implements Peer {
         cluster,
         logger: this.init.logger,
         raft: { limits: { retainedBytes } },
-        replicaLimits: { snapshots: { bytesPerSecond } },
+        replicaLimits: { snapshots: { bytesPerSecond }, scrub: { bytesPerSecond: scrubBytesPerSecond, intervalMs } },
         // Setting the check again closes the connections of identities that the new configuration does not allow.
         onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
         onFatal: (error) => this.fatal(locateDamage(error, storage, id)),

@@ -22,8 +22,11 @@ import {
   Snapshots,
   type Applier,
   type AppliedListener,
+  type ApplierInit,
   type BackendStorage,
   type CommittedEntry,
+  type Divergence,
+  type ScrubLimits,
   type SnapshotLimits,
   type SnapshotsInit
 } from '../pages/index.js'
@@ -65,6 +68,8 @@ export interface ReplicaLimits {
   /** For tests: see `Owners`. */
   readonly maxReleased?: number
   readonly snapshots?: Partial<SnapshotLimits>
+  /** `intervalMs` is the time between two comparisons while this peer leads; Infinity if it proposes none. */
+  readonly scrub?: Partial<ScrubLimits> & { readonly intervalMs?: number | undefined }
 }
 
 export interface ReplicaInit {
@@ -82,6 +87,7 @@ export interface ReplicaInit {
    * when the log kept entries before that for a follower, and need not any more.
    */
   readonly onCheckpoint: (index: number) => void
+  readonly onCompare: NonNullable<ApplierInit['onCompare']>
   readonly matchIndex: SnapshotsInit['matchIndex']
   readonly onInstalled: SnapshotsInit['onInstalled']
   readonly onRefused?: SnapshotsInit['onRefused']
@@ -102,6 +108,8 @@ export interface Replica {
   /** The configuration that the cluster was founded from. */
   readonly founding: ReplicatedConfig
   apply(entries: readonly Entry[]): void | Promise<void>
+  /** The error of a peer whose state is not that of the others, which names the remedy. */
+  divergenceError(divergence: Divergence): CorruptionError
 }
 
 /**
@@ -129,6 +137,7 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
     const config = newestCommittedConfig(log, storage)
     const applier = await openPages({ ...init, onFault: (fault) => onFault('pages', fault) })
     try {
+      if (applier.diverged !== undefined) throw diverged(storage, peerId, applier.diverged)
       checkTogether(log, applier, init)
       await finishInstallation(log, applier)
       const founding = foundingOf(log, applier, storage)
@@ -156,7 +165,8 @@ export async function openReplica(init: ReplicaInit): Promise<Replica> {
         snapshots,
         config: newer(applier.state.config, config),
         founding,
-        apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed)))
+        apply: (entries) => init.stages.time('entries.apply', () => applier.apply(entries.map(committed))),
+        divergenceError: (divergence) => diverged(storage, peerId, divergence)
       }
     } catch (error) {
       await applier.close()
@@ -182,6 +192,11 @@ function logRemedy(storage: ReplicaStorage, peerId: string): string {
   return `restore the disk's newest state, or ${rejoin(storage, peerId)}`
 }
 
+function diverged(storage: ReplicaStorage, peerId: string, { index, hash, agreed }: Divergence): CorruptionError {
+  const states = `its state after entry ${index} has the hash ${hash}, but that of a majority of the voters has ${agreed}`
+  return new CorruptionError(storage.pagesPath, undefined, `${states}; ${rejoin(storage, peerId)}`)
+}
+
 function rejoin(storage: ReplicaStorage, peerId: string): string {
   return `start the peer with --join and ${rejoinOption(memberIn({ id: peerId, storage: storage.identity }))} (docs/operations.md)`
 }
@@ -204,12 +219,12 @@ function joinFaults(onFault: ReplicaInit['onFault']): (of: FaultSource, fault: E
 }
 
 async function openPages(init: ReplicaInit): Promise<Applier> {
-  const { storage, clock, limits = {}, onApplied, onCheckpoint, onFault } = init
+  const { storage, clock, limits = {}, onApplied, onCheckpoint, onCompare, onFault } = init
   const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs, maxReleased } = limits
   const backend = storage.pages.open()
   try {
     const store = createPageStore({ backend, maxMemtableBytes })
-    const listeners = { onApplied, onCheckpoint, onFault }
+    const listeners = { onApplied, onCheckpoint, onCompare, onFault }
     return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, maxReleased, ...listeners })
   } catch (error) {
     await backend.close()

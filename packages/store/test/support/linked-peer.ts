@@ -45,6 +45,8 @@ let processes = 0
 
 export class LinkedPeer {
   readonly received: string[] = []
+  /** What members have told of their states. */
+  readonly states: string[] = []
   readonly logged: LogLine[] = []
   readonly folder: MemoryIdentity
   readonly book = new AddressBook()
@@ -100,6 +102,7 @@ export class LinkedPeer {
         this.configuration = heard
         this.links.configure(heard)
       },
+      heardState: (member, { index, hash }) => this.states.push(`${member}: ${index} ${hash}`),
       logger: pino({ level: 'debug' }, collector(this.logged)),
       maxQueuedBytes: 1000
     })

@@ -164,6 +164,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       repairs: { damaged: 0, repaired: 0, lost: 0 },
       sending: [],
       receiving: undefined,
+      scrub: { comparison: undefined, damagedPages: 0, damagedRecords: 0 },
       stages: []
     })
   })
