@@ -33,6 +33,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['evidence checked', 8000],
   ['evidence of leaders checked', 3000],
   ['compactions', 20_000],
+  ['comparisons that all voters completed', 3000],
+  ['reports of incomplete comparisons', 2000],
   ['snapshots begun', 400],
   ['snapshots installed', 400],
   ['snapshots refused', 5],

@@ -5,12 +5,14 @@ import { IDENTITY_MUTANTS } from './mutants-identity.js'
 import { LEADER_MUTANTS } from './mutants-leader.js'
 import { LOG_MUTANTS } from './mutants-log.js'
 import { MEMBERSHIP_MUTANTS } from './mutants-membership.js'
+import { SCRUB_MUTANTS } from './mutants-scrubs.js'
 import { SNAPSHOT_MUTANTS } from './mutants-snapshots.js'
 
 const MUTANTS: readonly Mutant[] = [
   ...LEADER_MUTANTS,
   ...LOG_MUTANTS,
   ...SNAPSHOT_MUTANTS,
+  ...SCRUB_MUTANTS,
   ...CLIENT_MUTANTS,
   ...IDENTITY_MUTANTS,
   ...MEMBERSHIP_MUTANTS

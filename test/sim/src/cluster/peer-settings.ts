@@ -17,4 +17,5 @@ export interface PeerSettings {
   readonly maxProposalBytes: number
   readonly raft: Pick<RaftLimits, 'retainedBytes' | 'maxPieceBytes'>
   readonly snapshots: NonNullable<ReplicaLimits['snapshots']>
+  readonly scrub: NonNullable<ReplicaLimits['scrub']>
 }

@@ -337,7 +337,8 @@ function drawMix(random: RandomSource): Settings {
       maxFaults: random.pick([1, 4, 256]),
       maxProposalBytes: random.pick([6000, 8_388_608, 8_388_608]),
       raft: { retainedBytes: 64 * 1024 * 1024, maxPieceBytes: 20_000 },
-      snapshots: {}
+      snapshots: {},
+      scrub: drawScrub(random.fork('scrubs'))
     },
     client: drawClient(random, sessionTtlMs),
     network: {
@@ -359,6 +360,16 @@ function drawMix(random: RandomSource): Settings {
       roundTripMs: DEFAULT_ROUND_TRIP_MS,
       ttlMs: sessionTtlMs
     }
+  }
+}
+
+/** Some walks end at once, others take as long as the interval, and some of those are given up. */
+function drawScrub(random: RandomSource): Settings['peer']['scrub'] {
+  return {
+    intervalMs: random.pick([300, 1000, 3000]),
+    bytesPerSecond: random.pick([64_000, 32 * 1024 * 1024]),
+    sliceBytes: random.pick([4096, 131_072]),
+    maxAgeMs: random.pick([200, 3_600_000])
   }
 }
 

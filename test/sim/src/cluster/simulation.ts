@@ -24,6 +24,7 @@ import { drawSettings, isLeaderSafe } from './settings.js'
 import { memberOf } from './settlement.js'
 import { SimAdmin } from './sim-admin.js'
 import type { Settings } from './settings-types.js'
+import { ScrubInvariants } from './scrub-invariants.js'
 import { SnapshotInvariants } from './snapshot-invariants.js'
 import { Traffic } from './traffic.js'
 import { UnnamedFiles } from './unnamed-files.js'
@@ -64,6 +65,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
   private readonly snapshots: SnapshotInvariants
   private readonly access: AccessInvariants
   private readonly links: LinkInvariants
+  private readonly scrubs: ScrubInvariants
   private readonly faults: Faults
   readonly operator: Operator
   private readonly schedule: readonly InjectedEvent<Fault>[]
@@ -112,6 +114,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     const { operator } = this
     this.access = new AccessInvariants({ peers, coverage })
     this.links = new LinkInvariants({ peers, coverage })
+    this.scrubs = new ScrubInvariants({ peers, coverage })
     this.faults = new Faults({
       ...{ scheduler, coverage, network, peers, clients, oldFolders, operator },
       settings: settings.faults
@@ -131,6 +134,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
         this.traffic.delivered(from, to, protocol, frame)
         this.evidence.delivered(from, to, protocol, frame)
         this.links.delivered(to, protocol, frame)
+        this.scrubs.delivered(protocol, frame)
       })
     network.onSend = (from, to, protocol, frame, process) => {
       this.clients.find(({ id }) => id === from)?.frameSent(protocol, frame)
@@ -138,6 +142,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
         this.evidence.sent(from, to, protocol, frame)
         this.access.sent(from, to, protocol, frame)
         this.links.sent(from, to, protocol, frame, process)
+        this.scrubs.sent(from, protocol, frame)
       })
     }
     network.onControlWait = (from, to, ms) => this.guard(() => this.controlWaits(from, to, ms))
@@ -299,6 +304,7 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
       this.checkEvents(MAX_EVENTS)
       this.raft.check()
       this.snapshots.check()
+      this.scrubs.check()
       if (this.settings.isAdministered) this.operator.invariants.check()
       if (!this.isTouched) return
       this.isTouched = false
