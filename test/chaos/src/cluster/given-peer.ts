@@ -46,7 +46,7 @@ export class GivenPeer implements Killable, Stoppable {
   }
 
   start(): Promise<void> {
-    return this.next(() => this.startNow())
+    return this.next(() => this.startIfDown())
   }
 
   pause(): Promise<void> {
@@ -58,14 +58,14 @@ export class GivenPeer implements Killable, Stoppable {
   }
 
   resume(): Promise<void> {
-    return this.next(() => this.resumeNow())
+    return this.next(() => this.resumeIfPaused())
   }
 
   /** Ends what the run has done to the process. */
   heal(): Promise<void> {
     return this.next(async () => {
-      if (this.isPaused) await this.resumeNow()
-      if (this.isDown) await this.startNow()
+      await this.resumeIfPaused()
+      await this.startIfDown()
     })
   }
 
@@ -75,7 +75,9 @@ export class GivenPeer implements Killable, Stoppable {
     return this.heal()
   }
 
-  private async startNow(): Promise<void> {
+  /** Once: after an interruption, a fault may start a peer that is healed already. */
+  private async startIfDown(): Promise<void> {
+    if (!this.isDown) return
     await this.shell.run(this.init.start!)
     await until(
       () => this.answers(),
@@ -85,7 +87,8 @@ export class GivenPeer implements Killable, Stoppable {
     this.isDown = false
   }
 
-  private async resumeNow(): Promise<void> {
+  private async resumeIfPaused(): Promise<void> {
+    if (!this.isPaused) return
     await this.shell.run(this.init.resume!)
     this.isPaused = false
   }
