@@ -1,4 +1,7 @@
-import { describe, expect, it } from 'vitest'
+import { execFile, spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { createClock, createRandom } from '../src/index.js'
 
 describe('the clock of the machine', () => {
@@ -12,6 +15,23 @@ describe('the clock of the machine', () => {
       expect(isOver).toBe(false)
     }
   )
+
+  it('the clock of the machine reads the same in processes that start on a busy machine', async () => {
+    const clock = createClock()
+    const busy = Array.from({ length: 8 }, () => spawn(process.execPath, ['-e', 'while (true);']))
+    onTestFinished(() => {
+      for (const each of busy) each.kill('SIGKILL')
+    })
+    const program = fileURLToPath(new URL('children/clock.mjs', import.meta.url))
+    for (let start = 0; start < 5; start++) {
+      const before = clock.now()
+      const { stdout } = await promisify(execFile)(process.execPath, [program])
+      const [own, machine] = stdout.trim().split(' ').map(Number)
+      expect(Math.abs(own! - machine!)).toBeLessThan(1)
+      expect(own).toBeGreaterThan(before)
+      expect(own).toBeLessThan(clock.now())
+    }
+  }, 30_000)
 
   it('the clock of the machine advances, calls back once, and calls no canceled callback', async () => {
     const clock = createClock()

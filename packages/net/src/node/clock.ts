@@ -1,7 +1,22 @@
 import type { Clock } from '@quire/protocol'
 
+/** So much may the clocks of two processes differ. A message between them takes longer. */
+const PRECISION_MS = 0.02
+const MAX_READINGS = 10_000
 /** The start of the process, which is the zero of `performance.now`, on the machine's monotonic clock. */
-const ORIGIN_MS = Number(process.hrtime.bigint() / 1000n) / 1000 - performance.now()
+const ORIGIN_MS = measureOrigin()
+
+/** The process may have to wait between the readings of two clocks. So this takes the closest of many pairs. */
+function measureOrigin(): number {
+  let closest = { gapMs: Infinity, originMs: 0 }
+  for (let count = 0; count < MAX_READINGS && closest.gapMs > PRECISION_MS; count++) {
+    const before = performance.now()
+    const machineMs = Number(process.hrtime.bigint()) / 1e6
+    const gapMs = performance.now() - before
+    if (gapMs < closest.gapMs) closest = { gapMs, originMs: machineMs - before - gapMs / 2 }
+  }
+  return closest.originMs
+}
 
 /** Node fires timers with a longer delay after 1 ms. */
 const MAX_TIMER_MS = 2 ** 31 - 1
