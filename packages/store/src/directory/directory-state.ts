@@ -1,4 +1,5 @@
 import type { DirtyPageBytes, LeaderMessage } from '@quire/protocol'
+import { DamagedPageError } from '../state/damaged-page.js'
 import type { FileId, SessionId, StateView } from '../state/view.js'
 import type { UnreadGrant } from './grant.js'
 import type { DirectoryCommand, DirectoryEffect } from './types.js'
@@ -130,9 +131,22 @@ export class DirectoryState {
     this.pendingEffects.push({ type: 'discarded', file })
   }
 
-  acknowledgeDirty(session: SessionId, dirty: DirtyPageBytes, version: number, stale: boolean): void {
+  /**
+   * The version of a page that has the bytes of its owner. Where it is damaged, the owner gets the index of the last
+   * entry, which no other copy has as its version.
+   */
+  versionOf(file: FileId, page: number): number {
+    try {
+      return this.view.version(file, page)
+    } catch (error) {
+      if (error instanceof DamagedPageError) return this.view.appliedIndex
+      throw error
+    }
+  }
+
+  acknowledgeDirty(session: SessionId, dirty: DirtyPageBytes, stale: boolean): void {
     const { file, page, epoch, seq } = dirty
-    const pages = [{ file, page, epoch, seq, version, stale }]
+    const pages = [{ file, page, epoch, seq, version: stale ? 0 : this.versionOf(file, page), stale }]
     this.send(session, { type: 'writebackAck', term: this.term, req: 0, pages })
   }
 

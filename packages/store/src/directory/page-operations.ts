@@ -1,5 +1,5 @@
-import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
-import type { Applied, FileId, SessionId } from '../state/view.js'
+import type { DirtyPageBytes } from '@quire/protocol'
+import type { Applied, FileId, SessionId, WrittenPage } from '../state/view.js'
 import type { Fault, Operation, PageEntry, Recall, Request, WaitingRequest } from './page-entry.js'
 import { PageMessages } from './page-messages.js'
 import { PageEntries } from './page-entries.js'
@@ -206,7 +206,7 @@ export class PageOperations {
     const owner = this.state.view.owner(entry.file, entry.page)
     const { dirty } = operation
     if (dirty !== undefined && (owner.session === 0 || dirty.epoch !== owner.epoch)) {
-      this.state.acknowledgeDirty(operation.asked, dirty, 0, true)
+      this.state.acknowledgeDirty(operation.asked, dirty, true)
       operation.dirty = undefined
     }
     return operation.dirty
@@ -277,19 +277,19 @@ export class PageOperations {
     }
     operation.entry = 'done'
     if (asked !== 0) entry.drop(asked)
-    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, outcome.version, false)
+    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, false)
     this.advanceWrite(entry, operation)
   }
 
   /** A writeback was applied that no session asked for. It may hold the bytes of an owner that was downgraded. */
-  downgradeApplied(written: WritebackOutcome): void {
+  downgradeApplied(written: WrittenPage): void {
     const entry = this.entries.findActive(written.file, written.page)
     const operation = entry?.operation
     if (entry === undefined || operation?.kind !== 'downgrade' || operation.entry !== 'proposed') return
     const { dirty, asked } = operation
     if (dirty === undefined || dirty.epoch !== written.epoch || dirty.seq !== written.seq) return
     operation.entry = 'done'
-    this.state.acknowledgeDirty(asked, dirty, written.version, written.stale)
+    this.state.acknowledgeDirty(asked, dirty, written.stale)
     this.advanceDowngrade(entry, operation)
   }
 
@@ -310,9 +310,7 @@ export class PageOperations {
   /** The entry of the discard was applied: it has stored the bytes, and the page has no owner. */
   recallDone({ entry }: Recall): void {
     const { dirty, asked } = entry.operation!
-    if (dirty !== undefined) {
-      this.state.acknowledgeDirty(asked, dirty, this.state.view.version(entry.file, entry.page), false)
-    }
+    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, false)
     this.finish(entry)
     entry.forgetOthers(0)
     this.pump(entry)

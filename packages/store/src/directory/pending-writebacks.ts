@@ -1,11 +1,5 @@
-import {
-  InvalidArgumentError,
-  errorToWire,
-  type ClientMessageOf,
-  type DirtyPageBytes,
-  type WritebackOutcome
-} from '@quire/protocol'
-import type { FileId, SessionId } from '../state/view.js'
+import { InvalidArgumentError, errorToWire, type ClientMessageOf, type DirtyPageBytes } from '@quire/protocol'
+import type { FileId, SessionId, WrittenPage } from '../state/view.js'
 import type { DirectoryState } from './directory-state.js'
 
 /** A writeback that was proposed and is not applied yet. */
@@ -72,7 +66,7 @@ export class PendingWritebacks {
   }
 
   /** Returns false if no session asked for the writeback. */
-  applied(session: SessionId, outcomes: readonly WritebackOutcome[]): boolean {
+  applied(session: SessionId, outcomes: readonly WrittenPage[]): boolean {
     const [first] = outcomes
     const at = this.pending.findIndex((pending) => pending.session === session && isSame(pending.first, first))
     if (at < 0) return false
@@ -80,12 +74,16 @@ export class PendingWritebacks {
     // If the connection is gone, the client repeats the writeback, and the state machine recognizes it by epoch and
     // seq.
     if (connection !== undefined && this.state.connectionOf(session) === connection) {
-      this.state.send(session, { type: 'writebackAck', term: this.state.term, req, pages: [...outcomes] })
+      const pages = outcomes.map((each) => ({
+        ...each,
+        version: each.stale ? 0 : this.state.versionOf(each.file, each.page)
+      }))
+      this.state.send(session, { type: 'writebackAck', term: this.state.term, req, pages })
     }
     return true
   }
 }
 
-function isSame(a: DirtyPageBytes, b: WritebackOutcome | undefined): boolean {
+function isSame(a: DirtyPageBytes, b: WrittenPage | undefined): boolean {
   return a.file === b?.file && a.page === b.page && a.epoch === b.epoch && a.seq === b.seq
 }

@@ -1,4 +1,4 @@
-import type { DirtyPageBytes, WritebackOutcome } from '@quire/protocol'
+import type { DirtyPageBytes } from '@quire/protocol'
 import type { CommandOf } from './commands.js'
 import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
@@ -6,7 +6,7 @@ import type { Owners } from './owners.js'
 import type { StateStore } from './records.js'
 import type { Sessions } from './sessions.js'
 import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage, releasedPages } from './units.js'
-import type { Applied, FileId, FileRecord, PageOwner, SessionId } from './view.js'
+import type { Applied, FileId, FileRecord, PageOwner, SessionId, WrittenPage } from './view.js'
 
 /** Applies the parts of entries that change pages or their owners. */
 export class PageChanges {
@@ -36,11 +36,11 @@ export class PageChanges {
       // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its
       // pages.
       (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
-    if (!done) return { ...outcome, done: false, owner: before, version: this.versionOf(index, fileId, page) }
+    if (!done) return { ...outcome, done: false, owner: before }
     // A writeback has already brought bytes that are not newer.
     if (bytes !== undefined && seq > before.seq) this.storePage(index, file, page, bytes, at)
     const owner = this.owners.transfer(fileId, ownerPage(file, page), to)
-    return { ...outcome, done: true, owner, version: this.versionOf(index, fileId, page) }
+    return { ...outcome, done: true, owner }
   }
 
   writeback(index: number, command: CommandOf<'writeback'>): Applied {
@@ -49,19 +49,19 @@ export class PageChanges {
     return { type: 'writeback', session, outcomes }
   }
 
-  private writebackPage(index: number, session: SessionId, dirty: DirtyPageBytes, at: number): WritebackOutcome {
+  private writebackPage(index: number, session: SessionId, dirty: DirtyPageBytes, at: number): WrittenPage {
     const { file: fileId, page, epoch, seq, bytes } = dirty
     const file = this.namespace.get(fileId)
     const owner = this.owner(fileId, page)
     const isOwner = session !== 0 && owner.session === session && owner.epoch === epoch
     if (file === undefined || !isOwner || !isWithin(file, page) || bytes.length !== file.pageSize) {
-      return { file: fileId, page, epoch, seq, version: 0, stale: true }
+      return { file: fileId, page, epoch, seq, stale: true }
     }
     if (seq > owner.seq) {
       this.storePage(index, file, page, bytes, at)
       this.owners.written(fileId, ownerPage(file, page), seq)
     }
-    return { file: fileId, page, epoch, seq, version: this.versionOf(index, fileId, page), stale: false }
+    return { file: fileId, page, epoch, seq, stale: false }
   }
 
   /** Shrinks or grows the file. Stores the owner's bytes of the page that the new end cuts, and releases that page. */
@@ -90,19 +90,6 @@ export class PageChanges {
       // Other peers apply this entry to good bytes, and their page has the same version afterwards.
       this.store.lose(file.id, page, index)
       this.namespace.change(file.id, { version: index, modifiedAt: at })
-    }
-  }
-
-  /**
-   * The version of the page as the leader tells it its owner. A damaged version must not keep an entry from being
-   * applied: then the owner gets the index of the entry, which no other copy has.
-   */
-  private versionOf(index: number, file: FileId, page: number): number {
-    try {
-      return this.store.version(file, page)
-    } catch (error) {
-      if (error instanceof DamagedPageError) return index
-      throw error
     }
   }
 

@@ -73,6 +73,9 @@ export interface StateView {
   page(file: FileId, page: number): PageContent
 }
 
+/** The outcome for one page of a writeback. Only the leader needs the version, and reads it. */
+export type WrittenPage = Omit<WritebackOutcome, 'version'>
+
 /** The outcome of one applied entry, for the peer that proposed the entry and for the directory. */
 export type Applied =
   | { readonly type: 'config' }
@@ -94,6 +97,5 @@ export type Applied =
       /** False: nothing changed, because the owner or epoch did not match, or the receiving session has ended. */
       readonly done: boolean
       readonly owner: PageOwner
-      readonly version: number
     }
-  | { readonly type: 'writeback'; readonly session: SessionId; readonly outcomes: readonly WritebackOutcome[] }
+  | { readonly type: 'writeback'; readonly session: SessionId; readonly outcomes: readonly WrittenPage[] }
