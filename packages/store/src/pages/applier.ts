@@ -62,6 +62,8 @@ export interface Applier {
   /** The snapshot that was installed here, until `forgetInstalled`; undefined if there is none. */
   readonly installed: RaftSnapshot | undefined
   readonly fault: Error | undefined
+  /** `replace` is under way: no page can be read. */
+  readonly isReplacing: boolean
   /**
    * Applies the entries in order, and skips those up to `appliedIndex`. Returns a promise if some entries have to wait
    * for a checkpoint; later calls queue behind it.
@@ -142,7 +144,7 @@ class CheckpointingApplier implements Applier {
   private readonly pauses: Pauses
   private isFinal = false
   /** Another state takes the place of this one, so there is nothing to checkpoint. */
-  private isReplacing = false
+  isReplacing = false
   private stopped = false
   private closing: Promise<void> | undefined
 

@@ -82,7 +82,7 @@ export class PageRepairs {
 
   /** A member asks for a copy, or answers. */
   receive(from: string, message: PageMessage): void {
-    if (this.isStopped) return
+    if (this.isStopped || this.init.applier.isReplacing) return
     if (message.type === 'pageWanted') this.init.send(from, this.answer(message.file, message.page))
     else this.answered(from, message)
   }
@@ -135,7 +135,7 @@ export class PageRepairs {
       repair = { file, page, useless: new Set(), waiting: [], isAsked: false }
       this.repairs.set(key, repair)
       this.init.onDamaged?.(file, page)
-      this.cancelRetry ??= this.init.clock.schedule(RETRY_MS, () => this.retry())
+      this.scheduleRetry()
     }
     return repair
   }
@@ -159,6 +159,8 @@ export class PageRepairs {
   /** Asks again for what is still missing. Those that were asked last wait for their next turn behind the others. */
   private retry(): void {
     this.cancelRetry = undefined
+    // The pages that take the place of these may be good.
+    if (this.init.applier.isReplacing) return this.scheduleRetry()
     this.asked = 0
     const all = [...this.repairs].toSorted(([, a], [, b]) => Number(a.isAsked) - Number(b.isAsked))
     this.repairs.clear()
@@ -169,7 +171,11 @@ export class PageRepairs {
       if (repair.waiting.length > 0) this.ask(repair)
     }
     this.pump()
-    if (this.repairs.size > 0) this.cancelRetry ??= this.init.clock.schedule(RETRY_MS, () => this.retry())
+    if (this.repairs.size > 0) this.scheduleRetry()
+  }
+
+  private scheduleRetry(): void {
+    this.cancelRetry ??= this.init.clock.schedule(RETRY_MS, () => this.retry())
   }
 
   /** An entry has replaced or removed the page. */
