@@ -24,5 +24,6 @@ export { createMemoryIdentity, type MemoryIdentity } from '../peer/memory-identi
 export type { ReplicaLimits, ReplicaStorage } from '../peer/replica.js'
 export type { ServerLimits } from '../server/limits.js'
 export { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
+export { DamagedPageError } from '../state/damaged-page.js'
 export { createStateMachine, decodeCommand, encodeRecord, type Command, type StateMachine } from '../state/index.js'
 export type * from '../state/view.js'

@@ -43,8 +43,9 @@ export function withCompaction(drawn: Settings, random: RandomSource): Settings 
   const mayCrash = everyMs < Infinity && weights.crashPeer + weights.crashLeader > 0
   if (!mayCrash) return compacting
   const share = random.next()
-  if (share < 0.15) return withSnapshots(compacting, random)
-  return share < 0.85 ? withFaults(compacting, SNAPSHOT_FAULTS) : compacting
+  const snapshots = share < 0.15 ? withSnapshots(compacting, random) : compacting
+  const drawing = share >= 0.15 && share < 0.85 ? withFaults(snapshots, SNAPSHOT_FAULTS) : snapshots
+  return random.fork('rot').is(0.25) ? withFaults(drawing, { rotPages: 3 }) : drawing
 }
 
 /** Faults that wait for a follower that receives a snapshot. */

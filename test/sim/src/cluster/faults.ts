@@ -37,6 +37,7 @@ export const FAULT_WEIGHTS = {
   crashReceiver: 0,
   crashSender: 0,
   fillReceiver: 0,
+  rotPages: 0,
   ...MEMBERSHIP_KINDS
 } as const
 
@@ -79,6 +80,8 @@ interface FaultInit {
 export class Faults {
   private stopped = false
   private readonly snapshots: SnapshotFaults
+  /** The one machine with a bad disk: others have good copies. */
+  private rotten: SimPeer | undefined
 
   constructor(private readonly init: FaultInit) {
     const { scheduler, coverage, peers } = init
@@ -187,6 +190,8 @@ export class Faults {
       case 'crashSender':
       case 'fillReceiver':
         return this.snapshots.begin(fault, random.pick(peers), random)
+      case 'rotPages':
+        return this.rot(random)
       default:
         return operator.begin(fault satisfies MembershipKind, random)
     }
@@ -250,6 +255,12 @@ export class Faults {
   private transfer(leader: SimPeer, random: RandomSource): void {
     const to = random.pick(this.installed.filter((peer) => peer !== leader))
     leader.core?.root.node?.transferLeadership(to.member).catch(() => {})
+  }
+
+  private rot(random: RandomSource): void {
+    this.rotten ??= random.pick(this.installed)
+    for (let tries = 12; tries > 0; tries--)
+      if (this.rotten.rot(random)) this.init.coverage.add('rows of pages damaged')
   }
 
   /** Proposes a longer round trip than the real one, or the original round trip. */

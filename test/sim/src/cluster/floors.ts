@@ -41,6 +41,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['transfers complete', 300],
   ['transfers ended by a limit', 20],
   ['pieces damaged', 50],
+  ['rows of pages damaged', 200],
+  ['pages repaired', 60],
   ['met a snapshot: crashReceiver', 80],
   ['met a snapshot: crashSender', 50],
   ['met a snapshot: fillReceiver', 60],

@@ -1,6 +1,7 @@
 /** All mutants of the rules of docs/coherence.md, identity.md, membership.md and storage.md, and of the kernel. */
 import type { Mutant, Suite } from '../mutants/mutant.js'
 import { CLIENT_MUTANTS } from './mutants-client.js'
+import { DAMAGE_MUTANTS } from './mutants-damage.js'
 import { IDENTITY_MUTANTS } from './mutants-identity.js'
 import { LEADER_MUTANTS } from './mutants-leader.js'
 import { LOG_MUTANTS } from './mutants-log.js'
@@ -13,6 +14,7 @@ const MUTANTS: readonly Mutant[] = [
   ...LOG_MUTANTS,
   ...SNAPSHOT_MUTANTS,
   ...SCRUB_MUTANTS,
+  ...DAMAGE_MUTANTS,
   ...CLIENT_MUTANTS,
   ...IDENTITY_MUTANTS,
   ...MEMBERSHIP_MUTANTS

@@ -1,4 +1,4 @@
-import type { Applied, StateView } from '@quire/store/internal'
+import { DamagedPageError, type Applied, type StateView } from '@quire/store/internal'
 import type { ClientView } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES } from './page-layout.js'
@@ -74,11 +74,11 @@ export class PageInvariants {
     const { state } = peer.core!.root.replica.applier
     switch (applied.type) {
       case 'handover':
-        if (applied.version === index) this.commit(state, applied.file, applied.page)
+        if (isVersion(state, applied.file, applied.page, index)) this.commit(state, applied.file, applied.page)
         return
       case 'writeback':
         for (const outcome of applied.outcomes) {
-          if (outcome.version === index) this.commit(state, outcome.file, outcome.page)
+          if (isVersion(state, outcome.file, outcome.page, index)) this.commit(state, outcome.file, outcome.page)
         }
         return
       case 'session-ended':
@@ -112,7 +112,17 @@ export class PageInvariants {
 
   private truncated(state: StateView, file: FileModel, size: number): void {
     this.discarded(file, Math.ceil(size / PAGE_BYTES), Infinity)
-    if (size % PAGE_BYTES !== 0) this.commit(state, file.id, Math.floor(size / PAGE_BYTES))
+    const rest = size % PAGE_BYTES
+    if (rest === 0) return
+    const page = Math.floor(size / PAGE_BYTES)
+    try {
+      this.commit(state, file.id, page)
+    } catch (error) {
+      if (!(error instanceof DamagedPageError)) throw error
+      // The first peer to apply the entry has lost the page. The others know what is left of it.
+      const model = this.model(file.id, page)
+      model.committed = model.committed.slice().fill(0, rest)
+    }
   }
 
   private discarded(file: FileModel, first: number, end: number): void {
@@ -177,4 +187,14 @@ function difference(a: Uint8Array, b: Uint8Array): string {
   const at = a.findIndex((byte, i) => byte !== b[i])
   const hex = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(at, at + 4)).toString('hex')
   return `${hex(a)} and ${hex(b)} at ${at}`
+}
+
+/** The entry has stored the page. Then its bytes are in memory, where they do not rot. */
+function isVersion(state: StateView, file: number, page: number, index: number): boolean {
+  try {
+    return state.version(file, page) === index
+  } catch (error) {
+    if (error instanceof DamagedPageError) return false
+    throw error
+  }
 }

@@ -3,6 +3,7 @@ import { NoSpaceError, type Member, type RaftSighting } from '@quire/protocol'
 import type { Disk, MemoryDisk } from '@quire/raft'
 import { decodeMemory, type Applied, type JoinedCluster, type PeerCore } from '@quire/store/internal'
 import type { RandomSource } from '@quire/testing'
+import { PAGE_BYTES } from './page-layout.js'
 import type { Coverage } from '../coverage.js'
 import { Bystander } from './bystander.js'
 import { CrashMoments } from './crash-moments.js'
@@ -16,6 +17,10 @@ import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
 import { watchDisk } from './watched-disk.js'
 import { WatchedRows } from './watched-rows.js'
+
+/** The parts of a page in its two rows (docs/storage.md, Layout). */
+const HEAD_BYTES = 44
+const TAIL_BYTES = 28
 
 export interface PeerWorld {
   readonly scheduler: Scheduler
@@ -174,6 +179,13 @@ export class SimPeer {
   /** The peer, which does not run, gets another address. */
   move(): void {
     this.moves++
+  }
+
+  /** Flips a bit of some row of a page. Returns false if there is no such row. */
+  rot(random: RandomSource): boolean {
+    const table = random.pick(['heads', 'bodies'] as const)
+    const bytes = table === 'heads' ? HEAD_BYTES : PAGE_BYTES - TAIL_BYTES
+    return this.folder?.pages.damage(table, random.int(0, 15), random.int(0, 8 * bytes - 1)) === true
   }
 
   /** Copies the folder while no process uses it. */

@@ -19,6 +19,8 @@ const REST_MS = 40_000
 const STABLE_MS = 600
 /** Two of the longest pauses between attempts. */
 const DIRECT_MS = 120_000
+/** More than a machine has damaged pages. */
+const MAX_LOOKS = 100
 
 /** The part of the simulation that its quiescence uses. */
 export interface QuiescentCluster {
@@ -34,7 +36,8 @@ export interface QuiescentCluster {
   readonly pages: PageInvariants
   isQuiescent: boolean
   leader(): SimPeer | undefined
-  checkDigests(): void
+  /** False while a peer has a damaged page. */
+  checkDigests(): boolean
   /** Writes a line of the trace, if there is one. */
   note(line: string): void
   runFor(ms: number): Promise<void>
@@ -120,6 +123,20 @@ export class ClusterQuiescence {
     for (const program of programs) await this.complete('private copies', program.checkPrivate())
   }
 
+  /** Each look at all pages finds the first damaged one of each peer. */
+  private async repair(): Promise<void> {
+    const { simulation } = this
+    for (let looks = 0; !simulation.checkDigests(); looks++) {
+      if (looks === MAX_LOOKS) throw new Violation('liveness', `damaged pages are not repaired: ${this.describe()}`)
+      await simulation.runFor(STABLE_MS)
+    }
+    const repaired = simulation.members.map(({ core }) => core?.root.storeStatus().repairs.repaired ?? 0)
+    simulation.coverage.add(
+      'pages repaired',
+      repaired.reduce((sum, count) => sum + count, 0)
+    )
+  }
+
   private async end(contents: Contents): Promise<void> {
     const { clients, coverage, members, pages } = this.simulation
     for (const { client } of clients) {
@@ -134,7 +151,7 @@ export class ClusterQuiescence {
     }
     await this.until('peers apply everything', () => members.every((peer) => this.isCurrent(peer)))
     await this.until('all tick alike', () => members.every((peer) => this.isInStep(peer)))
-    this.simulation.checkDigests()
+    await this.repair()
     this.checkAllReleased()
     await this.endTransfers()
   }

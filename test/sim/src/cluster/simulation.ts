@@ -1,5 +1,5 @@
 import type { Member } from '@quire/protocol'
-import type { Applied } from '@quire/store/internal'
+import { DamagedPageError, type Applied } from '@quire/store/internal'
 import { drawSchedule, isSelected, NOISE, type InjectedEvent } from '../schedule.js'
 import { SeedRun, type SeedInit, type SeedResult } from '../seed-run.js'
 import { Violation } from '../violation.js'
@@ -330,17 +330,37 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     })
   }
 
-  /** Replicas that have applied the same entries are equal. */
-  checkDigests(): void {
+  /**
+   * Replicas that have applied the same entries are equal. A damaged page has no digest: its peer repairs it, and the
+   * result is false.
+   */
+  checkDigests(): boolean {
+    let areWhole = true
     for (const peer of this.peers) {
       const applier = peer.core?.root.replica.applier
       // A peer that adopts a snapshot has no state.
       if (applier === undefined || peer.rows?.stage === 'adopting') continue
       const { appliedIndex } = applier
-      const digest = applier.state.digest()
+      const digest = this.digestOf(peer)
+      if (digest === undefined) {
+        areWhole = false
+        continue
+      }
       const other = this.digests.get(appliedIndex) ?? digest
       if (other !== digest) throw new Violation('replicas are equal', `${peer.name} differs at entry ${appliedIndex}`)
       this.digests.set(appliedIndex, digest)
+    }
+    return areWhole
+  }
+
+  private digestOf(peer: SimPeer): string | undefined {
+    const { root } = peer.core!
+    try {
+      return root.replica.applier.state.digest()
+    } catch (error) {
+      if (!(error instanceof DamagedPageError)) throw error
+      root.damaged(error.file, error.page)
+      return undefined
     }
   }
 
