@@ -13,7 +13,7 @@ function outcome(problems: readonly string[]): Outcome {
   timeline.healed.push({ atMs: 30_000, progressMs: 400 })
   const judged = { events: 12, operations: 10, objects: 3 }
   const none = { findings: [], events: [], clients: new Map<string, string>() }
-  return { problems, timeline, judged, rejected: { BusyError: 2 }, snapshots: 1, ...none }
+  return { problems, timeline, judged, rejected: { BusyError: 2 }, logged: [['snapshots installed', 1]], ...none }
 }
 
 const page = (problems: readonly string[]): string =>

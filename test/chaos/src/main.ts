@@ -89,9 +89,9 @@ function commandOf({ seed, minutes, clients, rate, faults, cluster }: Options): 
   return `pnpm chaos --minutes ${minutes} --seed ${seed} --rate ${rate} --clients ${clients}${kinds}${where}`
 }
 
-function print({ timeline, rejected, snapshots, judged, problems }: Outcome): void {
+function print({ timeline, rejected, logged, judged, problems }: Outcome): void {
   for (const [fault, count] of timeline.faultCounts) console.log(`${String(count).padStart(7)}  ${fault}`)
-  if (snapshots !== undefined) console.log(`${String(snapshots).padStart(7)}  snapshots installed`)
+  for (const [what, count] of logged) console.log(`${String(count).padStart(7)}  ${what}`)
   for (const [workload, count] of timeline.operationCounts)
     console.log(`${String(count).padStart(7)}  operations of ${workload}`)
   for (const [error, count] of Object.entries(rejected))

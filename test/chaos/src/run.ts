@@ -41,8 +41,8 @@ export interface Outcome extends Verdict {
   /** The names of the clients, by PeerId. */
   readonly clients: ReadonlyMap<string, string>
   readonly rejected: Readonly<Record<string, number>>
-  /** Snapshots that peers have installed; undefined if the run cannot tell. */
-  readonly snapshots: number | undefined
+  /** See `Cluster.logged`. */
+  readonly logged: readonly (readonly [what: string, count: number])[]
 }
 
 const SESSION_TTL_MS = 10_000
@@ -86,6 +86,7 @@ class Run<C extends Cluster> {
     await cluster.heal().catch((error: unknown) => this.wrong.push((error as Error).message))
     const ends = await this.finish()
     watching.abort()
+    for (const [what, count] of cluster.complaints()) this.wrong.push(`${count} ${what}`)
     this.bury()
     const histories = this.textsOf((index) => this.historyOf(index))
     const notes = this.textsOf((index) => this.notesOf(index))
@@ -94,7 +95,7 @@ class Run<C extends Cluster> {
     log('judging the history')
     const verdict = verdictOf({ history: histories.join(''), sizes, notes, ends, wrong, rejected })
     const clients = new Map(histories.flatMap((history, i) => idsOf(history).map((id) => [id, this.names[i]!])))
-    return { ...verdict, timeline, clients, rejected, snapshots: cluster.snapshots() }
+    return { ...verdict, timeline, clients, rejected, logged: cluster.logged() }
   }
 
   private historyOf(index: number): string {

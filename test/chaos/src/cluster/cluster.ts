@@ -11,6 +11,8 @@ export interface Cluster<P extends Peer = Peer> extends AsyncDisposable {
   readonly operator: Operator<P>
   /** Ends what the run has done to the cluster: all peers run, and all lines are whole. */
   heal(): Promise<void>
-  /** Snapshots that peers have installed; undefined if the run cannot tell. */
-  snapshots(): number | undefined
+  /** What the peers have logged, and how often, as far as the run can tell. */
+  logged(): readonly (readonly [what: string, count: number])[]
+  /** What no peer may ever log, and some have, with how often. */
+  complaints(): readonly (readonly [what: string, count: number])[]
 }

@@ -50,8 +50,12 @@ export class GivenCluster implements Cluster {
     await Promise.all(this.members.map((peer) => peer.end()))
   }
 
-  snapshots(): undefined {
-    return undefined
+  logged(): [] {
+    return []
+  }
+
+  complaints(): [] {
+    return []
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

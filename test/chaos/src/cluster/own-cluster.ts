@@ -27,8 +27,17 @@ const CHANGE_MS = 180_000
 const PORT = 4001
 /** A part of what a log keeps. */
 const FILLER_BYTES = 8 * 1024 * 1024
-/** What a peer logs that has received a snapshot. */
-const INSTALLED = 'a snapshot from the leader has become the state'
+/** What peers log, in the words of a run. */
+const LOGGED = [
+  ['snapshots installed', 'a snapshot from the leader has become the state'],
+  ['pages repaired', 'a damaged page was repaired'],
+  ['comparisons in which all were equal', 'all voters have the same state']
+] as const
+const COMPLAINTS = [
+  ['pages without a good copy', 'no peer has a good copy of a damaged page'],
+  ['peers with another state', 'a peer has another state than a majority of the voters'],
+  ['comparisons without a majority', 'the voters have different states']
+] as const
 
 export class OwnCluster implements Cluster<OwnPeer> {
   /** The peers that belong to the cluster. */
@@ -119,27 +128,48 @@ export class OwnCluster implements Cluster<OwnPeer> {
     }
   }
 
-  /** Writes until the leader's log has dropped every entry that it has now. */
-  async outgrowLog(): Promise<void> {
+  /** Stores a file that no client touches. */
+  async fill(): Promise<void> {
     const file = join(this.init.folder, 'filler')
     writeFileSync(file, Buffer.alloc(FILLER_BYTES, 1))
-    let last: number | undefined
+    const put = quire('put', file, '/filler', '--peers', this.addresses.join(','))
     let failure = ''
+    const isStored = (): Promise<boolean> =>
+      command(put).then(
+        () => true,
+        (error: unknown) => {
+          failure = (error as Error).message
+          return false
+        }
+      )
+    await until(isStored, () => `a file to be stored: ${failure}`, CHANGE_MS)
+  }
+
+  /** Writes until the leader's log has dropped every entry that it has now. */
+  async outgrowLog(): Promise<void> {
+    let last: number | undefined
     const isOutgrown = async (): Promise<boolean> => {
       const log = await this.operator.log()
       last ??= log?.last
       if (log !== undefined && log.first > last!) return true
-      const put = quire('put', file, '/filler', '--peers', this.addresses.join(','))
-      await command(put).catch((error: unknown) => (failure = `, but ${(error as Error).message}`))
+      await this.fill()
       return false
     }
-    await until(isOutgrown, () => `the leader's log to drop its entries${failure}`, CHANGE_MS)
+    await until(isOutgrown, () => "the leader's log to drop its entries", CHANGE_MS)
   }
 
-  /** Those of each peer that ever belonged to the cluster. */
-  snapshots(): number {
+  logged(): [what: string, count: number][] {
+    return this.count(LOGGED)
+  }
+
+  complaints(): [what: string, count: number][] {
+    return this.count(COMPLAINTS).filter(([, count]) => count > 0)
+  }
+
+  /** Counts lines of each peer that ever belonged to the cluster. */
+  private count(lines: readonly (readonly [what: string, line: string])[]): [what: string, count: number][] {
     const logs = this.all.map(({ log }) => readFileSync(log, 'utf8'))
-    return logs.reduce((sum, log) => sum + log.split(INSTALLED).length - 1, 0)
+    return lines.map(([what, line]) => [what, logs.reduce((sum, log) => sum + log.split(line).length - 1, 0)])
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -9,7 +9,7 @@ import type { Killable, Stoppable } from './peer.js'
 import { quire } from './quire.js'
 
 /** Peers keep no log for others, so one that is behind needs a snapshot. */
-const PEER_OPTIONS = ['--retained-log', '0', '--exit-with-stdin', '--json']
+const PEER_OPTIONS = ['--retained-log', '0', '--scrub-interval', '10s', '--exit-with-stdin', '--json']
 /** A start reads the log and the pages, on a busy machine. */
 const START_MS = 60_000
 

@@ -7,7 +7,7 @@ import type { OwnPeer } from '../cluster/own-peer.js'
 import type { Peer } from '../cluster/peer.js'
 
 /** The groups that a user chooses from. */
-export const FAULT_KINDS = ['kill', 'stop', 'partition', 'members', 'disk', 'power', 'clock'] as const
+export const FAULT_KINDS = ['kill', 'stop', 'partition', 'members', 'disk', 'rot', 'power', 'clock'] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 export const LANES = ['processes', 'lines'] as const

@@ -5,6 +5,7 @@ import { killClient, killLeader, killPeers } from './kill.js'
 import { growOrShrink, handOver, lagBehind, loseDisk, replaceVoter, roll } from './members.js'
 import { farLine, isolatePeer, leaderFromClients, oneWay, ring, thinLine } from './partition.js'
 import { loseThePower } from './power.js'
+import { bitsFlipped } from './rot.js'
 import { stopClient, stopPeer } from './stop.js'
 
 /** Faults of any cluster. To add a fault, add it here or below. */
@@ -24,6 +25,7 @@ export const OWN_FAULTS: readonly OwnFault[] = [
   thinLine,
   farLine,
   diskFull,
+  bitsFlipped,
   loseThePower,
   clockJump,
   clockDrift

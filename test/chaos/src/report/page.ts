@@ -26,7 +26,7 @@ tr.missing { background: #fbe3e3 } tr.impossible { background: #fdf0d5 } .story 
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }`
 
 export function reportPage({ seed, minutes, again, outcome }: PageInit): string {
-  const { problems, timeline, judged, rejected, snapshots } = outcome
+  const { problems, timeline, judged, rejected, logged } = outcome
   const endMs = timeline.endMs
   const isFine = problems.length === 0
   const verdict = isFine
@@ -52,7 +52,7 @@ ${lineChart(rates(timeline), endMs, '/s', false)}
 ${lineChart(durations(timeline), endMs, 'ms', true)}
 <h2>Counts</h2>
 <div class="side">
-<table><tr><th>faults</th><th></th></tr>${rows([...timeline.faultCounts, ...(snapshots === undefined ? [] : [['snapshots installed', snapshots] as const])])}</table>
+<table><tr><th>faults</th><th></th></tr>${rows([...timeline.faultCounts, ...logged])}</table>
 <table><tr><th>operations</th><th></th></tr>${rows(timeline.operationCounts)}</table>
 <table><tr><th>rejected calls</th><th></th></tr>${rows(Object.entries(rejected))}</table>
 </div>
