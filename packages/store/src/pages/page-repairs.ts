@@ -162,12 +162,12 @@ export class PageRepairs {
     // The pages that take the place of these may be good.
     if (this.init.applier.isReplacing) return this.scheduleRetry()
     this.asked = 0
-    const all = [...this.repairs].toSorted(([, a], [, b]) => Number(a.isAsked) - Number(b.isAsked))
-    this.repairs.clear()
-    for (const [key, repair] of all) this.repairs.set(key, repair)
-    for (const [, repair] of all) {
+    for (const repair of [...this.repairs.values()].filter(({ isAsked }) => isAsked)) {
       repair.isAsked = false
       if (this.isOver(repair) || this.giveUp(repair)) continue
+      const key = keyOf(repair.file, repair.page)
+      this.repairs.delete(key)
+      this.repairs.set(key, repair)
       if (repair.waiting.length > 0) this.ask(repair)
     }
     this.pump()
