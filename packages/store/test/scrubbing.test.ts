@@ -119,7 +119,8 @@ describe('Scrubbing', () => {
     const peer = setUp({ intervalMs: Infinity })
     peer.storage.failWith(new NoSpaceError('disk'))
     void peer.applier.apply(writebackLog(1))
-    void peer.applier.checkpoint()
+    // It waits for space until the end of the test.
+    peer.applier.checkpoint().catch(() => {})
     await peer.clock.advance(10)
     expect(await compare(peer)).toEqual({ index: 5, hash: '' })
     peer.applier.stop()
