@@ -162,10 +162,7 @@ function storageLines({ id, answer }: PeerReport, letters: number): string[] {
   return [`${name} ${log} · ${pages}`, ...damageLines(name, repairs), ...lines]
 }
 
-function damageLines(
-  name: string,
-  { damaged, repaired, lost }: NonNullable<PeerReport['answer']>['repairs']
-): string[] {
+function damageLines(name: string, { damaged, repaired, lost }: StatusAnswer['repairs']): string[] {
   if (damaged + repaired + lost === 0) return []
   return [`${name} damaged pages: ${damaged} wait for a good copy, ${repaired} repaired, ${lost} lost`]
 }

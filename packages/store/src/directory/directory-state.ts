@@ -1,6 +1,6 @@
 import type { DirtyPageBytes, LeaderMessage } from '@quire/protocol'
 import { DamagedPageError } from '../state/damaged-page.js'
-import type { FileId, SessionId, StateView } from '../state/view.js'
+import type { FileId, SessionId, StateView, WrittenPage } from '../state/view.js'
 import type { UnreadGrant } from './grant.js'
 import type { DirectoryCommand, DirectoryEffect } from './types.js'
 
@@ -135,7 +135,7 @@ export class DirectoryState {
    * The version of a page that has the bytes of its owner. Where it is damaged, the owner gets the index of the last
    * entry, which no other copy has as its version.
    */
-  versionOf(file: FileId, page: number): number {
+  private versionOf(file: FileId, page: number): number {
     try {
       return this.view.version(file, page)
     } catch (error) {
@@ -144,10 +144,14 @@ export class DirectoryState {
     }
   }
 
-  acknowledgeDirty(session: SessionId, dirty: DirtyPageBytes, stale: boolean): void {
-    const { file, page, epoch, seq } = dirty
-    const pages = [{ file, page, epoch, seq, version: stale ? 0 : this.versionOf(file, page), stale }]
-    this.send(session, { type: 'writebackAck', term: this.term, req: 0, pages })
+  /** Answers the writeback `req`, or an order that asked for the pages if that is 0. */
+  acknowledge(session: SessionId, req: number, written: readonly WrittenPage[]): void {
+    const pages = written.map((each) => ({ ...each, version: each.stale ? 0 : this.versionOf(each.file, each.page) }))
+    this.send(session, { type: 'writebackAck', term: this.term, req, pages })
+  }
+
+  acknowledgeDirty(session: SessionId, { file, page, epoch, seq }: DirtyPageBytes, stale: boolean): void {
+    this.acknowledge(session, 0, [{ file, page, epoch, seq, stale }])
   }
 
   fitsPage(dirty: DirtyPageBytes): boolean {

@@ -74,11 +74,7 @@ export class PendingWritebacks {
     // If the connection is gone, the client repeats the writeback, and the state machine recognizes it by epoch and
     // seq.
     if (connection !== undefined && this.state.connectionOf(session) === connection) {
-      const pages = outcomes.map((each) => ({
-        ...each,
-        version: each.stale ? 0 : this.state.versionOf(each.file, each.page)
-      }))
-      this.state.send(session, { type: 'writebackAck', term: this.state.term, req, pages })
+      this.state.acknowledge(session, req, outcomes)
     }
     return true
   }

@@ -18,7 +18,7 @@ export interface PageRepairsInit {
   readonly onLost?: (file: number, page: number) => void
 }
 
-/** What has become of damaged pages since the start. */
+/** Counts of damaged pages since the start of this peer. */
 export interface RepairCounts {
   /** Wait for a good copy. */
   readonly damaged: number

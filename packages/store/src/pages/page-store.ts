@@ -72,7 +72,7 @@ export interface PageStore extends StateStore {
   readonly isFull: boolean
   /** A frozen memtable waits for its flush. */
   readonly hasFrozen: boolean
-  /** What is known of a damaged page; undefined for one that is good or absent. */
+  /** Returns what the store knows of the page if it is damaged. Returns undefined if the page is good or absent. */
   damage(file: number, page: number): DamagedPage | undefined
   /** Puts a good copy in place of a damaged page. It has the version that the page has after the last entry. */
   repair(file: number, page: number, copy: StoredPage): void

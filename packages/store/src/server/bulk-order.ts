@@ -16,7 +16,7 @@ export interface BulkOrderInit {
 
 type Item = LeaderMessage | { readonly type: 'unread'; readonly grant: UnreadGrant }
 
-/** What waits for a damaged page on the way to one client. */
+/** The messages to one client that wait until a damaged page is repaired. */
 interface Held {
   readonly connection: Connection
   readonly items: Item[]

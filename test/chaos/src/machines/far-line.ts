@@ -42,7 +42,7 @@ export class FarLine {
     return new FarLine(init, carrier)
   }
 
-  /** The line is as short as before. What is on the way arrives at once. */
+  /** Ends the delay. The frames that are on the way arrive at once. */
   async end(): Promise<void> {
     const { carrier } = this
     const { near, bridge } = this.init

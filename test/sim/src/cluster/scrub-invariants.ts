@@ -14,7 +14,7 @@ const COMPARED_TAG = 30
 /**
  * Checks the comparisons of states (docs/storage.md, Scrub and comparison).
  *
- * Peers are correct here, and no row is damaged, so all of them have the same hash after the same entry.
+ * Peers are correct here, and a peer with damaged rows tells no hash. So all hashes after the same entry are equal.
  */
 export class ScrubInvariants {
   /** The hash that any peer has told, by the index of the entry. */
