@@ -197,7 +197,7 @@ describe('batches of the log', () => {
 
 describe('segment headers and names', () => {
   it('the header and the name of a segment are the same after encoding and decoding', () => {
-    const header = { number: 0xabcdef, firstIndex: 2 ** 40, firstBatch: 2 ** 50, identity: 0xffffffff }
+    const header = { number: 0xabcdef, firstIndex: 2 ** 40, firstBatch: 2 ** 50, identity: 0xffffffff, bytes: 2 ** 40 }
     expect(readSegmentHeader('x', encodeSegmentHeader(header))).toEqual(header)
     expect(parseSegmentName(segmentName(12, 2 ** 52))).toEqual({ number: 12, firstIndex: 2 ** 52 })
     expect(parseSegmentName('spare.tmp')).toBeUndefined()

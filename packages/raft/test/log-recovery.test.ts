@@ -157,13 +157,23 @@ describe('the recovery of a log', () => {
     expect((await openLog(disk, { segmentBytes: 4096 })).lastIndex).toBe(lastIndex)
   })
 
+  it('recovery refuses a segment that lost its end, even between two batches', async () => {
+    const log = await openLog(disk)
+    await log.append(big(2, 4))
+    const copy = disk.copy()
+    disk.cut(FIRST_SEGMENT, SECOND_BATCH)
+    await expect(openLog(disk)).rejects.toMatchObject({ name: 'CorruptionError', where: FIRST_SEGMENT })
+    copy.cut(FIRST_SEGMENT, SECOND_BATCH + 100)
+    await expect(openLog(copy)).rejects.toMatchObject({ name: 'CorruptionError', where: FIRST_SEGMENT })
+  })
+
   it('recovery refuses segments of another format', async () => {
     await openLog(disk)
-    const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0 })
+    const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0, bytes: 4096 })
     // These bytes are the version and the checksum over it.
     header[12] = 1
     new DataView(header.buffer).setUint32(8, crc32c(header.subarray(12)), true)
     for (const [at, byte] of header.entries()) disk.damage(FIRST_SEGMENT, at, () => byte)
-    await expect(openLog(disk)).rejects.toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 2 })
+    await expect(openLog(disk)).rejects.toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 3 })
   })
 })

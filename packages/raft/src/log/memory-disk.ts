@@ -43,6 +43,8 @@ export interface MemoryDisk extends Disk {
   setDescriptors(count: number): void
   /** Changes a stored byte, as bit rot does. */
   damage(name: string, offset: number, change: (byte: number) => number): void
+  /** Takes the bytes from `length` on off a file that is not open. */
+  cut(name: string, length: number): void
 }
 
 interface Write {
@@ -206,6 +208,11 @@ class SimulatedDisk implements MemoryDisk {
   damage(name: string, offset: number, change: (byte: number) => number): void {
     const { content } = this.inode(name)
     content[offset] = change(content[offset]!)
+  }
+
+  cut(name: string, length: number): void {
+    const inode = this.inode(name)
+    this.files.set(name, { ...inode, content: inode.content.slice(0, length) })
   }
 
   /** Runs `act` after the latency, unless a crash comes first. */

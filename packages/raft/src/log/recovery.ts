@@ -118,7 +118,9 @@ class Recovery {
 
   private checkHeader({ name, number, firstIndex }: Segment, bytes: Uint8Array): void {
     const header = readSegmentHeader(name, bytes)
-    if (bytes.length % SECTOR_BYTES !== 0) throw new CorruptionError(name, bytes.length, 'cut within a sector')
+    if (bytes.length !== header.bytes) {
+      throw new CorruptionError(name, bytes.length, `the file had ${header.bytes} bytes and has ${bytes.length}`)
+    }
     if (header.identity !== this.identity) throw new CorruptionError(name, 0, 'belongs to another log')
     if (header.number !== number || header.firstIndex !== firstIndex) {
       throw new CorruptionError(

@@ -14,6 +14,9 @@ export interface SegmentSupplyInit {
   readonly onSpace?: ((fault: Shortage | undefined) => void) | undefined
 }
 
+/** All of a header but the size of the file, which is known when the file is there. */
+type HeaderInit = Omit<SegmentHeader, 'bytes'>
+
 /** A new segment, with its file open for writing. */
 export interface TakenSegment {
   readonly segment: Segment
@@ -104,10 +107,9 @@ export class SegmentSupply {
    * Makes the log's first segment. It is durable, name included, when this resolves. A lack of space or of a descriptor
    * fails at once, because no log exists yet that could wait.
    */
-  async makeFirst(header: SegmentHeader, first: Uint8Array): Promise<void> {
-    const start = startOf(header, first)
-    const file = await this.disk.create(SPARE, Math.max(start.length, this.segmentBytes))
-    const taken = await this.begin(file, header, start)
+  async makeFirst(header: HeaderInit, first: Uint8Array): Promise<void> {
+    const file = await this.disk.create(SPARE, Math.max(SEGMENT_HEADER_BYTES + first.length, this.segmentBytes))
+    const taken = await this.begin(file, header, first)
     await taken.file.close()
     await this.disk.flushDirectory()
   }
@@ -116,9 +118,8 @@ export class SegmentSupply {
    * Makes a segment that begins with `first`. Its content is durable, its name only after `flushName`. Rejects with
    * NoFileError if there is no room or no descriptor for the file; nothing was written then.
    */
-  async take(header: SegmentHeader, first: Uint8Array): Promise<TakenSegment> {
-    const start = startOf(header, first)
-    return this.begin(await this.takeFile(start.length), header, start)
+  async take(header: HeaderInit, first: Uint8Array): Promise<TakenSegment> {
+    return this.begin(await this.takeFile(SEGMENT_HEADER_BYTES + first.length), header, first)
   }
 
   /**
@@ -163,11 +164,11 @@ export class SegmentSupply {
     }
   }
 
-  private async begin(file: DiskFile, header: SegmentHeader, start: Uint8Array): Promise<TakenSegment> {
+  private async begin(file: DiskFile, header: HeaderInit, first: Uint8Array): Promise<TakenSegment> {
     const { number, firstIndex } = header
     const name = segmentName(number, firstIndex)
     try {
-      await file.write(0, start)
+      await file.write(0, startOf({ ...header, bytes: file.bytes }, first))
       await this.disk.rename(SPARE, name)
     } catch (error) {
       await file.close()

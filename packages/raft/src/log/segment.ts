@@ -1,14 +1,13 @@
 /**
  * A segment is a file filled with zeros. Its first sector is a header, and batches follow. Its name consists of its
- * number
- * and the index of the first entry that it may contain, both in hexadecimal. Its first batch holds its base.
+ * number and the index of the first entry that it may contain, both in hexadecimal. Its first batch holds its base.
  */
 import { crc32c } from '@node-rs/crc32'
 import { CodecError, CorruptionError, decode, encode, struct, uint, VersionMismatchError } from '@quire/protocol'
 import { fromString } from 'uint8arrays/from-string'
 import { SECTOR_BYTES } from './disk.js'
 
-const LOG_FORMAT_VERSION = 2
+const LOG_FORMAT_VERSION = 3
 export const SEGMENT_HEADER_BYTES = SECTOR_BYTES
 
 export interface Segment {
@@ -25,7 +24,9 @@ const header = struct({
   /** Number of the first batch. */
   firstBatch: uint,
   /** CRC32C of the identity of the log's owner. */
-  identity: uint
+  identity: uint,
+  /** Size of the file, which never changes. */
+  bytes: uint
 })
 
 export interface SegmentHeader {
@@ -33,6 +34,7 @@ export interface SegmentHeader {
   readonly firstIndex: number
   readonly firstBatch: number
   readonly identity: number
+  readonly bytes: number
 }
 
 // Layout: magic, CRC32C of everything after it, version, length of the fields, fields.
