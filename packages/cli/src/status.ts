@@ -72,7 +72,8 @@ function endWith({ problem }: Survey, words: (problem: string) => string): void 
   throw new ExitError(1)
 }
 
-function healthOf({ problem, clusterId, leader, voters, answering, following, quorum, keptOut }: Survey): object {
+function healthOf(survey: Survey): object {
+  const { problem, clusterId, leader, voters, answering, following, quorum, keptOut } = survey
   return {
     healthy: problem === undefined,
     problem: problem ?? null,
@@ -83,7 +84,8 @@ function healthOf({ problem, clusterId, leader, voters, answering, following, qu
     answering,
     following,
     quorum,
-    keptOut: [...new Set(keptOut.map(({ id }) => id))]
+    keptOut: [...new Set(keptOut.map(({ id }) => id))],
+    lowDisks: lowDisksOf(survey).map(({ id }) => id)
   }
 }
 
@@ -92,10 +94,18 @@ function summary({ leader, voters, answering, following }: Survey): string {
   return `leader ${shortId(leader.id)} in term ${leader.term}, ${following} of ${voters} voters follow it`
 }
 
-/** Names the peers that take no part in a healthy cluster, so that an operator looks after them. */
-function attention({ keptOut, replacing }: Survey): string {
+/** The peers whose disks are almost full. */
+function lowDisksOf({ peers }: Survey): { readonly id: string; readonly freeBytes: number }[] {
+  return peers.flatMap(({ id, answer }) => (answer?.disk?.low === true ? [{ id, ...answer.disk }] : []))
+}
+
+/** Names the peers that an operator should look after, although the cluster is healthy. */
+function attention(survey: Survey): string {
+  const { keptOut, replacing } = survey
   const ids = [...new Set(keptOut.map(({ id }) => shortId(id)))]
   const notes = replacing.map((id) => `${shortId(id)} catches up with a new data directory`)
+  for (const { id, freeBytes } of lowDisksOf(survey))
+    notes.push(`the disk of ${shortId(id)} is almost full: ${formatBytes(freeBytes)} are free`)
   if (ids.length > 0) notes.push(`${ids.join(', ')} ${ids.length === 1 ? 'is' : 'are'} kept out: see quire status`)
   return notes.length === 0 ? '' : ` (${notes.join('; ')})`
 }
@@ -220,7 +230,7 @@ function cellsOf(report: PeerReport, { leader, keptOut }: Survey, letters: numbe
   const isKeptOut = keptOut.some((each) => each.id === id)
   const role = isKeptOut ? 'kept out' : isRemoved(report, leader) ? 'removed' : answer.admitted ? answer.role : 'new'
   const lag = lagOf(answer, leader)
-  const free = disk === undefined ? '' : formatBytes(disk.freeBytes)
+  const free = disk === undefined ? '' : `${formatBytes(disk.freeBytes)}${disk.low ? ', low' : ''}`
   return [name, role, String(term), String(lastIndex), lag === null ? '' : String(lag), free]
 }
 

@@ -262,7 +262,7 @@ describe('the table of a survey', () => {
     const big = {
       term: 123_456,
       lastIndex: index,
-      disk: { freeBytes: bytes, totalBytes: 2 ** 51 },
+      disk: { freeBytes: bytes, totalBytes: 2 ** 51, low: true },
       store: { logBytes: bytes, firstIndex: index, fileBytes: bytes, usedBytes: bytes },
       sending: [{ to: IDS[2], index, sentBytes: bytes, totalBytes: bytes }],
       receiving: { index, receivedBytes: bytes }
@@ -328,13 +328,13 @@ describe('the table of a survey', () => {
         {
           id: IDS[1],
           addresses: [addressOf(IDS[1])],
-          answer: answer(IDS[1], { disk: { freeBytes: 1536 * 1024, totalBytes: 2 ** 30 } })
+          answer: answer(IDS[1], { disk: { freeBytes: 1536 * 1024, totalBytes: 2 ** 30, low: true } })
         },
         { id: IDS[2], addresses: [addressOf(IDS[2], 2)], reason: 'connection refused' }
       ])
     ).join('\n')
     expect(text).toMatch(/…ft9HyQ6X +leader +3 +25 +0 +192\.0\.2\.1:1$/m)
-    expect(text).toMatch(/…QDc298L3 +follower +3 +10 +15 +1\.5 MiB +192\.0\.2\.1:1$/m)
+    expect(text).toMatch(/…QDc298L3 +follower +3 +10 +15 +1\.5 MiB, low +192\.0\.2\.1:1$/m)
     expect(text).toMatch(/…kSCVe2Xo +no answer +192\.0\.2\.1:2\n +connection refused$/m)
   })
 
@@ -418,6 +418,15 @@ describe('the table of a survey', () => {
     expect(text).toMatch(new RegExp(`^${shortId(IDS[2])} +removed +9 `, 'm'))
     expect(text).toContain(`${shortId(IDS[2])} is no member any longer: stop it`)
     expect(healthLine(result)).toContain('2 of 2 voters follow it')
+  })
+
+  it('the line of a healthy cluster names the disks that are almost full', async () => {
+    const disk = { freeBytes: 90 * 2 ** 20, totalBytes: 2 ** 30, low: true }
+    const { result } = await survey({ [IDS[0]]: {}, [IDS[1]]: { disk }, [IDS[2]]: { disk: { ...disk, low: false } } })
+    expect(healthLine(result)).toBe(
+      `healthy: leader ${shortId(IDS[0])} in term 3, 3 of 3 voters follow it` +
+        ` (the disk of ${shortId(IDS[1])} is almost full: 90.0 MiB are free)`
+    )
   })
 
   it('the table of a survey has one line for each peer that is kept out, with the peers that refuse it and the reason', () => {

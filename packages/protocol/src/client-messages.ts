@@ -263,8 +263,11 @@ export const leaderMessage = union({
       ownedPages: uint,
       /** The room for log entries on the disk and among the file descriptors. */
       room: raftRoom,
-      /** The file system of the data directory; absent if unknown. The peer may use `freeBytes` of it. */
-      disk: optional(struct({ freeBytes: uint, totalBytes: uint })),
+      /**
+       * The file system of the data directory; absent if unknown. The peer may use `freeBytes` of it, which are few if
+       * `low` is set.
+       */
+      disk: optional(struct({ freeBytes: uint, totalBytes: uint, low: bool })),
       /**
        * What the peer stores: the log's entries, which begin with `firstIndex`, and the file of the pages, of which the
        * rows take `usedBytes`. Absent while a snapshot takes the place of the state.

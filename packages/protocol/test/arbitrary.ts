@@ -160,7 +160,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
     sessions: uint,
     ownedPages: uint,
     room: fc.constantFrom('enough' as const, 'little' as const, 'none' as const),
-    disk: fc.option(fc.record({ freeBytes: uint, totalBytes: uint }), { nil: undefined }),
+    disk: fc.option(fc.record({ freeBytes: uint, totalBytes: uint, low: fc.boolean() }), { nil: undefined }),
     store: fc.option(fc.record({ logBytes: uint, firstIndex: uint, fileBytes: uint, usedBytes: uint }), {
       nil: undefined
     }),

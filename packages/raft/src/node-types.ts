@@ -178,10 +178,10 @@ export interface RaftNode {
   snapshotMeta(index: number): SnapshotMeta
   /**
    * Call it when the state machine has a durable snapshot. The log is compacted up to there, except for
-   * `retainedBytes` and for what follows `heldIndex`. Indexes must not fall; the same one again compacts the log when
-   * `heldIndex` has risen.
+   * `retainedBytes` (default: that of the limits) and for what follows `heldIndex`. Indexes must not fall; the same one
+   * again compacts the log when `heldIndex` has risen, or with fewer bytes to retain.
    */
-  snapshotTaken(snapshot: SnapshotMeta): void
+  snapshotTaken(snapshot: SnapshotMeta, retainedBytes?: number): void
   /**
    * Resolves with an index once a majority has confirmed, after the call, that this node leads, and the entry at that
    * index is applied. From then on reads of the state machine are linearizable. Calls of one turn share a quorum round.

@@ -181,14 +181,14 @@ class Driver implements RaftNode {
     return this.core.snapshotMeta(index)
   }
 
-  snapshotTaken(snapshot: SnapshotMeta): void {
+  snapshotTaken(snapshot: SnapshotMeta, retainedBytes = this.limits.retainedBytes): void {
     if (this.stopped) return
     this.guard(() => this.core.snapshotTaken(snapshot))
     // The core has rejected the snapshot: no entry may be dropped for it.
     if (this.stopped) return
     const { log, application } = this.components
     const index = Math.min(snapshot.index, application.snapshots?.heldIndex ?? Infinity)
-    this.whileBusy(log.compact(index, this.limits.retainedBytes))
+    this.whileBusy(log.compact(index, retainedBytes))
   }
 
   readIndex(): Promise<number> {

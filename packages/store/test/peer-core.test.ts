@@ -69,7 +69,7 @@ describe('the status of a peer', () => {
         refusesThisPeer: true,
         reason: 'r'.repeat(MAX_REASON_BYTES)
       })),
-      disk: { freeBytes: MOST, totalBytes: MOST },
+      disk: { freeBytes: MOST, totalBytes: MOST, low: true },
       store: { logBytes: MOST, firstIndex: MOST, fileBytes: MOST, usedBytes: MOST },
       sending: members.slice(0, MAX_SENT_SNAPSHOTS).map(({ peerId }) => {
         return { to: peerId, index: MOST, sentBytes: MOST, totalBytes: MOST }

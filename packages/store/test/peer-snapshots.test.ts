@@ -114,12 +114,12 @@ describe('peers and snapshots', () => {
     cluster.heal()
     const called: RaftMark[] = []
     await cluster.until(() => {
-      const mark = late.core.root.committedMark()
+      const mark = late.core.root.evidence.committedMark()
       if (mark.lastTerm === term && mark.lastIndex > lastIndex) called.push(mark)
       return late.status.appliedIndex === leader.status.lastIndex
     })
     expect(called).toEqual([])
-    expect(late.core.root.committedMark()).toMatchObject({ lastTerm: leader.status.term })
+    expect(late.core.root.evidence.committedMark()).toMatchObject({ lastTerm: leader.status.term })
     expectSameState()
   })
 

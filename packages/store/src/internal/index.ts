@@ -11,13 +11,8 @@ export { readInstalled } from '../pages/layout.js'
 export { createPageStore } from '../pages/page-store.js'
 export { mayConnect, normalizeCluster, type ClusterConfig } from '../peer/cluster.js'
 export { askToJoin, type JoinedCluster } from '../peer/joining.js'
-export {
-  openPeerCore,
-  type PeerCore,
-  type PeerCoreComponents,
-  type PeerCoreInit,
-  type PeerStatus
-} from '../peer/peer-core.js'
+export { openPeerCore, type PeerCore, type PeerCoreComponents, type PeerCoreInit } from '../peer/peer-core.js'
+export type { PeerStatus } from '../peer/peer-status.js'
 export { foundingDigest } from '../peer/founding.js'
 export { decodeMemory } from '../peer/identity.js'
 export { createMemoryIdentity, type MemoryIdentity } from '../peer/memory-identity.js'

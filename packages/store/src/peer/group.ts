@@ -3,7 +3,6 @@ import {
   isShortage,
   type Clock,
   type Member,
-  type RaftMark,
   type GroupMessage,
   type RaftSnapshot,
   type Random
@@ -23,7 +22,7 @@ import {
 } from '../pages/index.js'
 import { peerIdOf, type Applied, type ReplicatedConfig } from '../state/index.js'
 import { memberIn } from './identity.js'
-import type { Acknowledged } from './peer-links.js'
+import { LogEvidence } from './log-evidence.js'
 import { openReplica, type Replica, type ReplicaLimits, type ReplicaStorage } from './replica.js'
 import { RoleLog } from './role-log.js'
 import type { StateReport } from './comparison.js'
@@ -137,7 +136,9 @@ export class PeerGroup {
   /** Storage lacks room or a descriptor, or has failed. */
   private fault: Error | undefined
   private isReachable = true
+  private isDiskLow = false
   private isStopping = false
+  readonly evidence: LogEvidence
   readonly snapshotLog: SnapshotLog
   readonly scrubbing: Scrubbing
 
@@ -147,6 +148,7 @@ export class PeerGroup {
     readonly replica: Replica
   ) {
     const { clock, storage } = components
+    this.evidence = new LogEvidence(replica.log, () => this.node)
     this.snapshotLog = new SnapshotLog(this.child('snapshots'), clock)
     this.scrubbing = new Scrubbing({
       self: memberIn({ id: init.id, storage: storage.identity }),
@@ -266,6 +268,13 @@ export class PeerGroup {
     this.tellRoom()
   }
 
+  /** With little space on the disk, the log keeps nothing for followers that are a little behind. */
+  setDiskLow(isLow: boolean): void {
+    this.isDiskLow = isLow
+    const { durableIndex } = this.replica.applier
+    if (isLow && durableIndex > 0) this.checkpointed(durableIndex)
+  }
+
   /**
    * Tells the node and the server whether storage has room. A leader without room looks for another leader. While it
    * finds none, it accepts no writes.
@@ -325,7 +334,7 @@ export class PeerGroup {
   checkpointed(index: number): void {
     const { node } = this
     if (node === undefined || this.isStopping) return
-    node.snapshotTaken(node.snapshotMeta(index))
+    node.snapshotTaken(node.snapshotMeta(index), this.isDiskLow ? 0 : undefined)
   }
 
   installed(snapshot: RaftSnapshot, receipt: Receipt): void {
@@ -341,40 +350,6 @@ export class PeerGroup {
     if (fault === undefined) this.init.logger?.info(`there is ${lack} again`)
     else if (isShortage(fault)) this.init.logger?.error({ err: fault }, `no ${lack}: no writes are taken`)
     else this.init.onFatal(fault)
-  }
-
-  // ---- evidence (docs/identity.md)
-
-  /** The durable term, and the last durable entry of the log. */
-  durableMark(): RaftMark {
-    const { log } = this.replica
-    return { term: log.hardState.term, lastTerm: log.term(log.lastIndex) ?? 0, lastIndex: log.lastIndex }
-  }
-
-  /** The durable term, and the last entry that is both durable here and known here to be committed. */
-  committedMark(): RaftMark {
-    const { node } = this
-    const { term } = this.replica.log.hardState
-    if (node === undefined) return { term, lastTerm: 0, lastIndex: 0 }
-    const { commitIndex, durableIndex } = node.status()
-    const index = Math.min(commitIndex, durableIndex)
-    // Storage may still hold entries that give way to an installed snapshot.
-    return { term, lastTerm: node.term(index) ?? 0, lastIndex: index }
-  }
-
-  /** For each follower, its last entry that is committed, and so stays on its disk for good. */
-  acknowledged(): Acknowledged[] {
-    const { node } = this
-    if (node === undefined) return []
-    const { log } = this.replica
-    const committed = Math.min(node.status().commitIndex, log.lastIndex)
-    const found: Acknowledged[] = []
-    for (const [member, { matchIndex }] of node.followers()) {
-      const index = Math.min(matchIndex, committed)
-      const term = log.term(index)
-      if (term !== undefined && index > 0) found.push({ member, term, index })
-    }
-    return found
   }
 
   /** The file of the pages has a damaged page. */

@@ -14,24 +14,25 @@ import {
   type Member,
   type Network,
   type RaftMark,
-  type RaftRoom,
   type Random,
   type Timing
 } from '@quire/protocol'
 import { NotLeaderError, type RaftNodeInit } from '@quire/raft'
 import type { Logger } from 'pino'
-import { createStages, type StageReport, type Stages } from '../observability/stages.js'
+import { createStages, type Stages } from '../observability/stages.js'
 import { createSessionServer, type ServerLimits, type SessionServer, type StatusReport } from '../server/index.js'
 import { clusterConfig, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import type { AppliedListener } from '../pages/index.js'
 import { AddressBook } from '@quire/net'
 import { Administration } from './administration.js'
 import { encodeCluster } from './cluster.js'
-import { openPeerGroup, type PeerGroup, type StoreStatus } from './group.js'
+import { DiskWatch, type DiskSpace } from './disk-watch.js'
+import { openPeerGroup, type PeerGroup } from './group.js'
 import { withRoundTrip } from './membership.js'
 import { createPeerIdentity, type PeerIdentity } from './identity.js'
 import { joinRefusal } from './join-refusal.js'
-import { createPeerLinks, type JoinAnswer, type JoinMessage, type PeerLinks, type Quarantined } from './peer-links.js'
+import { createPeerLinks, type JoinAnswer, type JoinMessage, type PeerLinks } from './peer-links.js'
+import type { PeerStatus } from './peer-status.js'
 import type { ReplicaLimits, ReplicaStorage } from './replica.js'
 
 export interface PeerCoreComponents {
@@ -49,7 +50,7 @@ export interface PeerCoreInit {
   readonly limits?: Partial<ServerLimits> | undefined
   readonly replicaLimits?: ReplicaLimits | undefined
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
-  /** Room in the file system under the storage, for the status; undefined while it is unknown. */
+  /** The file system under the storage; undefined while it is unknown. */
   readonly diskSpace?: (() => DiskSpace | undefined) | undefined
   /** A configuration was applied. */
   readonly onConfig?: ((config: ReplicatedConfig) => void) | undefined
@@ -57,46 +58,6 @@ export interface PeerCoreInit {
   readonly onApplied?: AppliedListener | undefined
   /** Called when storage has failed or an invariant broke: the caller must close the core. */
   readonly onFatal: (error: Error) => void
-}
-
-export interface DiskSpace {
-  /** Free bytes that this process may use. */
-  readonly freeBytes: number
-  readonly totalBytes: number
-}
-
-/** The state of a peer as it knows it, without asking other peers. */
-export interface PeerStatus extends StoreStatus {
-  readonly clusterId: string
-  /** Digest of the configuration that the cluster was founded from. */
-  readonly founding: string
-  /** PeerId as text. */
-  readonly id: string
-  /** True if this peer takes part in votes (docs/identity.md, Admission). */
-  readonly admitted: boolean
-  /** The members that this peer refuses, or that refuse it. */
-  readonly quarantined: readonly Quarantined[]
-  readonly role: 'leader' | 'follower' | 'candidate' | 'learner'
-  readonly term: number
-  /** PeerId as text; undefined while unknown. */
-  readonly leader: string | undefined
-  readonly lastIndex: number
-  readonly commitIndex: number
-  readonly appliedIndex: number
-  readonly voters: readonly Member[]
-  readonly learners: readonly Member[]
-  /** All timeouts derive from it; see `timingOf`. */
-  readonly roundTripMs: number
-  readonly sessions: number
-  readonly ownedPages: number
-  /**
-   * `little`: the peer stores entries until its log's file is full, and hands leadership over. `none`: it stores none.
-   */
-  readonly room: RaftRoom
-  /** Room in the file system of the data directory; undefined if unknown. */
-  readonly disk: DiskSpace | undefined
-  /** Durations of the stages of its work since it started (docs/observability.md). */
-  readonly stages: readonly StageReport[]
 }
 
 /**
@@ -134,8 +95,8 @@ async function openIdentity(
   root: PeerGroup
 ): Promise<PeerIdentity> {
   const { founding } = root.replica
-  const durableMark = (): RaftMark => root.durableMark()
-  const committedMark = (): RaftMark => root.committedMark()
+  const durableMark = (): RaftMark => root.evidence.durableMark()
+  const committedMark = (): RaftMark => root.evidence.committedMark()
   try {
     return await createPeerIdentity({ id, storage: storage.identity, founding, random, durableMark, committedMark })
   } catch (error) {
@@ -159,6 +120,7 @@ export class PeerCore {
     | { readonly links: PeerLinks; readonly server: SessionServer; readonly administration: Administration }
     | undefined
   private newestConfig: ReplicatedConfig
+  private readonly diskWatch: DiskWatch | undefined
 
   constructor(
     private readonly components: PeerCoreComponents,
@@ -170,6 +132,17 @@ export class PeerCore {
   ) {
     this.groups = new Map([[root.id, root]])
     this.newestConfig = root.replica.config
+    const { diskSpace } = init
+    this.diskWatch =
+      diskSpace &&
+      new DiskWatch({
+        space: diskSpace,
+        clock: components.clock,
+        onChange: (isLow) => {
+          for (const group of this.groups.values()) group.setDiskLow(isLow)
+        },
+        logger: this.child('disk')
+      })
   }
 
   get config(): ReplicatedConfig {
@@ -212,7 +185,7 @@ export class PeerCore {
       book: this.book,
       stepMs: () => this.timing.stepMs,
       receive: (group, from, message) => this.groups.get(group)?.receive(from, message),
-      acknowledged: () => this.root.acknowledged(),
+      acknowledged: () => this.root.evidence.acknowledged(),
       confirmLeadership: () => this.root.confirmLeadership(),
       join: (remote, request) => this.answerJoin(remote, request),
       heardConfiguration: (config) => this.configured(config),
@@ -246,6 +219,7 @@ export class PeerCore {
     this.learnOwn(addresses)
     for (const group of this.groups.values()) group.tellRoom()
     links.configure(this.newestConfig)
+    this.diskWatch?.start()
   }
 
   status(): PeerStatus {
@@ -271,7 +245,7 @@ export class PeerCore {
       sessions: [...state.sessions()].length,
       ownedPages: state.ownedPages(),
       room,
-      disk: this.init.diskSpace?.(),
+      disk: this.diskWatch?.status(),
       ...this.root.storeStatus(),
       stages: this.stages.report()
     }
@@ -282,6 +256,7 @@ export class PeerCore {
    */
   async stop(): Promise<void> {
     const groups = [...this.groups.values()]
+    this.diskWatch?.stop()
     for (const group of groups) if (group.node?.status().role === 'leader') await group.handOn()
     this.parts?.server.close()
     this.parts?.administration.close()

@@ -6,7 +6,7 @@ import type { Logger } from 'pino'
 import { createMemoryStorage, type MemoryStorage } from '../../src/pages/index.js'
 import { askToJoin, type JoinedCluster } from '../../src/peer/joining.js'
 import { createMemoryIdentity } from '../../src/peer/memory-identity.js'
-import { openPeerCore, type PeerCore } from '../../src/peer/peer-core.js'
+import { openPeerCore, type PeerCore, type PeerCoreInit } from '../../src/peer/peer-core.js'
 import type { ReplicaLimits, ReplicaStorage } from '../../src/peer/replica.js'
 import { encodeCommand, type Command, type ReplicatedConfig } from '../../src/state/index.js'
 import { filled, PAGE } from '../state-helpers.js'
@@ -19,6 +19,7 @@ export interface PeerClusterInit {
   /** Fields of the founding configuration, such as its admins. */
   readonly config?: Partial<ReplicatedConfig>
   readonly logger?: Logger
+  readonly diskSpace?: PeerCoreInit['diskSpace']
 }
 
 /** A peer with its disks, which outlive its processes. */
@@ -76,6 +77,7 @@ export class ClusterPeer {
           cluster: this.storage.identity.joined ? undefined : config,
           replicaLimits: init.replicaLimits,
           raft: { limits: init.raftLimits ?? {} },
+          diskSpace: init.diskSpace,
           logger: init.logger?.child({ self: this.id }),
           onConfig: (next) => this.configs.push(next),
           onApplied: (index) => this.applied.push(index),

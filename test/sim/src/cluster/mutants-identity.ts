@@ -50,7 +50,7 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
   {
     name: 'a peer says that it has what is not committed',
     rule: 'only committed entries are evidence',
-    file: 'store/dist/peer/group.js',
+    file: 'store/dist/peer/log-evidence.js',
     find: 'const index = Math.min(commitIndex, durableIndex);',
     replace: 'const index = durableIndex;'
   },
@@ -71,7 +71,7 @@ export const IDENTITY_MUTANTS: readonly Mutant[] = [
   {
     name: 'an acknowledged entry counts as evidence before it is committed',
     rule: 'only committed acknowledgments are evidence',
-    file: 'store/dist/peer/group.js',
+    file: 'store/dist/peer/log-evidence.js',
     find: 'const index = Math.min(matchIndex, committed);',
     replace: 'const index = Math.min(matchIndex, log.lastIndex);'
   },

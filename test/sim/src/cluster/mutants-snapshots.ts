@@ -157,7 +157,7 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
     name: 'the log drops nothing',
     rule: BOUNDS,
     file: GROUP,
-    find: 'node.snapshotTaken(node.snapshotMeta(index));',
+    find: 'node.snapshotTaken(node.snapshotMeta(index), this.isDiskLow ? 0 : undefined);',
     replace: ''
   },
   {
