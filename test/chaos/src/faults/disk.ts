@@ -6,6 +6,7 @@ import { oftenTheLeader, type OwnFault } from './fault.js'
 
 const MIB = 1024 * 1024
 const SIZE = 1024 * MIB
+const FILL_TRIES = 20
 
 async function resize(disk: string, bytes: number): Promise<void> {
   await command(['mount', '-o', `remount,size=${bytes}`, disk])
@@ -13,8 +14,15 @@ async function resize(disk: string, bytes: number): Promise<void> {
 
 /** Leaves no room on the disk. */
 async function fill(disk: string): Promise<void> {
-  const { bsize, blocks, bfree } = statfsSync(disk)
-  await resize(disk, (blocks - bfree) * bsize)
+  for (let tries = 1; ; tries++) {
+    const { bsize, blocks, bfree } = statfsSync(disk)
+    try {
+      return await resize(disk, (blocks - bfree) * bsize)
+    } catch (error) {
+      // The peer has stored more since the look, and no file system may be smaller than its content.
+      if (tries === FILL_TRIES) throw error
+    }
+  }
 }
 
 export const diskFull: OwnFault = {

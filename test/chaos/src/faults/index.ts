@@ -1,4 +1,5 @@
 import { clockDrift, clockJump } from './clock.js'
+import { fileCut } from './cut.js'
 import { diskFull } from './disk.js'
 import type { Fault, OwnFault } from './fault.js'
 import { killClient, killLeader, killPeers } from './kill.js'
@@ -26,6 +27,7 @@ export const OWN_FAULTS: readonly OwnFault[] = [
   farLine,
   diskFull,
   bitsFlipped,
+  fileCut,
   loseThePower,
   clockJump,
   clockDrift

@@ -4,17 +4,13 @@ import type { OwnPeer } from '../cluster/own-peer.js'
 import type { Fault, OwnFault, World } from './fault.js'
 
 /** Does something to a follower. Without a leader, nothing is certain to be one, and nothing happens. */
-async function withFollower(
+export async function withFollower(
   { cluster }: World<OwnCluster>,
-  begins: (what: string) => void,
-  what: (name: string) => string,
   make: (follower: OwnPeer) => Promise<unknown>
 ): Promise<void> {
   const leader = await cluster.operator.leader()
   const follower = leader && cluster.members.find((peer) => peer !== leader)
-  if (follower === undefined) return
-  begins(what(follower.name))
-  await make(follower)
+  if (follower !== undefined) await make(follower)
 }
 
 const VOTERS = 3
@@ -30,12 +26,10 @@ export const growOrShrink: OwnFault = {
   async make(world, begins) {
     const { cluster } = world
     if (cluster.members.length > VOTERS) {
-      await withFollower(
-        world,
-        begins,
-        (name) => `${name} is removed`,
-        (leaving) => cluster.shrink(leaving)
-      )
+      await withFollower(world, async (leaving) => {
+        begins(`${leaving.name} is removed`)
+        await cluster.shrink(leaving)
+      })
       return
     }
     begins('a peer joins')
@@ -50,12 +44,10 @@ export const replaceVoter: OwnFault = {
   needs: 'a machine for another peer',
   perMinute: 0.1,
   make(world, begins) {
-    return withFollower(
-      world,
-      begins,
-      (name) => `${name} is lost with its key`,
-      (lost) => world.cluster.replace(lost)
-    )
+    return withFollower(world, async (lost) => {
+      begins(`${lost.name} is lost with its key`)
+      await world.cluster.replace(lost)
+    })
   }
 }
 
@@ -66,8 +58,10 @@ export const loseDisk: OwnFault = {
   needs: 'the folder of a peer',
   perMinute: 0.1,
   make(world, begins) {
-    const what = (name: string): string => `${name} comes back with an empty folder`
-    return withFollower(world, begins, what, (lost) => world.cluster.wipe(lost))
+    return withFollower(world, async (lost) => {
+      begins(`${lost.name} comes back with an empty folder`)
+      await world.cluster.wipe(lost)
+    })
   }
 }
 
@@ -91,8 +85,8 @@ export const lagBehind: OwnFault = {
   needs: 'the options of its peers',
   perMinute: 0.2,
   make(world, begins) {
-    const what = (name: string): string => `${name} is away until the log has dropped what it lacks`
-    return withFollower(world, begins, what, async (away) => {
+    return withFollower(world, async (away) => {
+      begins(`${away.name} is away until the log has dropped what it lacks`)
       await away.kill()
       await world.cluster.outgrowLog()
       await away.start()
