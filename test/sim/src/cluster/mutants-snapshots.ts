@@ -177,8 +177,8 @@ export const SNAPSHOT_MUTANTS: readonly Mutant[] = [
   {
     name: 'entries that give way to a snapshot are called committed',
     rule: 'docs/identity.md, Evidence',
-    file: GROUP,
+    file: 'store/dist/peer/log-evidence.js',
     find: 'lastTerm: node.term(index) ?? 0',
-    replace: 'lastTerm: this.replica.log.term(index) ?? 0'
+    replace: 'lastTerm: this.log.term(index) ?? 0'
   }
 ]
