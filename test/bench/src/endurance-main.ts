@@ -63,12 +63,12 @@ async function addPeer(cluster: Cluster, storeBytes: number): Promise<boolean[]>
   writing.catch(() => {})
   await pause(BEFORE_S * 1_000)
   const begunMs = Date.now()
-  const changed = await cluster.changeMembers()
+  const { bySnapshot } = await cluster.join()
   const endMs = Date.now()
   isOver = true
   const progress = await writing
   const mostBytes = memory.stop()
-  if (changed?.bySnapshot !== true) throw new Error('the new peer has not received a snapshot')
+  if (!bySnapshot) throw new Error('the new peer has not received a snapshot')
   const before = speed(progress, fromMs, begunMs)
   const meanwhile = speed(progress, begunMs, endMs)
   return [

@@ -2,7 +2,6 @@
 import { freePorts } from '@quire/cli/internal'
 import { fork, spawn, execFile, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { readFile, rm } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -17,8 +16,6 @@ const TETHER = `data:text/javascript,${encodeURIComponent(
   "process.stdin.on('error', () => process.exit(1)).on('close', () => process.exit(1)).resume(); process.stdin.unref()"
 )}`
 const children = new Set<ChildProcess>()
-/** Peers retain no log, so a peer that has lost its folder needs a snapshot. */
-const NO_LOG = ['--retained-log', '0']
 
 export interface Cluster {
   readonly addresses: readonly string[]
@@ -29,26 +26,12 @@ export interface Cluster {
   put(local: string, path: string): Promise<void>
   /** The leader's stages. */
   stages(): Promise<readonly StageCounts[]>
-  /** Kills the leader with SIGKILL, if there is one, and starts it again on its data directory. */
-  killLeader(): Promise<boolean>
   /** Kills the leader with SIGKILL. Resolves at once, with a function that starts it again. */
   stopLeader(): Promise<() => Promise<void>>
-  /**
-   * Kills a follower, removes its data directory, and lets it take its place again. Resolves when it votes, and says
-   * whether it has received a snapshot. Resolves with undefined if there is no leader.
-   */
-  loseFollower(): Promise<{ readonly bySnapshot: boolean } | undefined>
-  /**
-   * Makes one change of the members after the other, a call each: a fourth peer joins and is promoted, a follower of
-   * the four is removed, and a peer with a new key takes the place of a follower that is killed for good. Resolves when
-   * it is in force, and says whether a peer has received a snapshot for it. Resolves with undefined if there is no
-   * leader.
-   */
-  changeMembers(): Promise<{ readonly bySnapshot: boolean } | undefined>
+  /** A fourth peer joins and is promoted. Resolves when it votes, and says whether it has received a snapshot. */
+  join(): Promise<{ readonly bySnapshot: boolean }>
   /** Ends a follower and starts it again. Resolves with the milliseconds from its start until it listens. */
   restartFollower(signal: 'SIGTERM' | 'SIGKILL'): Promise<number>
-  /** Stops every peer with SIGTERM and starts it again, one after the other. Resolves when all follow a leader. */
-  rollingRestart(): Promise<void>
 }
 
 /** A peer as `quire dev --json` announces it. */
@@ -83,7 +66,6 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   children.add(dev)
   const adminKey = join(dataDir, 'admin.key')
   const members: Peer[] = []
-  let changes = 0
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: dev.stdout }).on('line', (line) => {
       const message = JSON.parse(line) as Peer | { ready: true }
@@ -114,13 +96,6 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       if (leader === undefined) throw new Error('no peer leads')
       return leader.stages
     },
-    async killLeader() {
-      const leader = await leadingPeer()
-      if (leader === undefined) return false
-      process.kill(leader.pid, 'SIGKILL')
-      leader.pid = await restart(leader, ...NO_LOG)
-      return true
-    },
     async stopLeader() {
       let leader: Peer | undefined
       while (leader === undefined) leader = await leadingPeer()
@@ -131,26 +106,7 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
         await until(isHealthy, 'all voters to follow a leader')
       }
     },
-    async loseFollower() {
-      const leader = await findLeader()
-      const through = members.find(({ peerId }) => peerId === leader?.id)
-      const lost = members.find(({ peerId }) => peerId !== leader?.id)
-      if (through === undefined || lost === undefined) return undefined
-      process.kill(lost.pid, 'SIGKILL')
-      await gone(lost.pid)
-      const directory = await directoryOf(lost)
-      await rm(lost.dataDir, { recursive: true })
-      lost.pid = await restart(lost, ...NO_LOG, '--join', through.multiaddr, '--rejoin', directory)
-      await until(() => isVoter(lost), `${lost.peerId} to vote again`)
-      return { bySnapshot: await hasSnapshot(lost) }
-    },
-    async changeMembers() {
-      const leader = await findLeader()
-      const follower = members.find(({ peerId }) => peerId !== leader?.id)
-      if (leader === undefined || follower === undefined) return undefined
-      const kinds = [join4, () => remove(follower), () => replace(follower)]
-      return kinds[changes++ % kinds.length]!()
-    },
+    join: grow,
     async restartFollower(signal) {
       const leader = await findLeader()
       const follower = members.find(({ peerId }) => peerId !== leader?.id)!
@@ -159,14 +115,6 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
       const begin = performance.now()
       follower.pid = await restart(follower)
       return performance.now() - begin
-    },
-    async rollingRestart() {
-      for (const member of members) {
-        process.kill(member.pid, 'SIGTERM')
-        await gone(member.pid)
-        member.pid = await restart(member, ...NO_LOG)
-        await until(isHealthy, 'all voters to follow a leader')
-      }
     }
   }
 
@@ -175,27 +123,13 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     return lines.map((line) => JSON.parse(line) as Status)
   }
 
-  async function join4(): Promise<{ bySnapshot: boolean }> {
+  async function grow(): Promise<{ bySnapshot: boolean }> {
     const added = await newPeer()
     await admin('members', 'add', added.multiaddr)
-    await startNew(added)
+    added.pid = await restart(added, '--join', members.map(({ multiaddr }) => multiaddr).join(','))
+    members.push(added)
     // Refused until the learner has caught up, which takes minutes for a large store.
     await until(() => admin('members', 'promote', added.peerId), `${added.peerId} to be promoted`, 20 * 60_000)
-    return { bySnapshot: await hasSnapshot(added) }
-  }
-
-  async function remove(peer: Peer): Promise<{ bySnapshot: boolean }> {
-    await until(() => admin('members', 'remove', peer.peerId), `${peer.peerId} to be removed`)
-    await forget(peer)
-    return { bySnapshot: false }
-  }
-
-  async function replace(peer: Peer): Promise<{ bySnapshot: boolean }> {
-    await forget(peer)
-    const added = await newPeer()
-    await until(() => admin('members', 'replace', peer.peerId, added.multiaddr), `${peer.peerId} to be replaced`)
-    await startNew(added)
-    await until(() => isVoter(added), `${added.peerId} to vote`)
     return { bySnapshot: await hasSnapshot(added) }
   }
 
@@ -208,24 +142,12 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
   }
 
   async function newPeer(): Promise<Peer> {
-    const name = `peer-${members.length + changes}`
+    const name = `peer-${members.length + 1}`
     const key = join(dataDir, `${name}.key`)
     const { stdout } = await promisify(execFile)(process.execPath, [QUIRE, 'keygen', key, '--json'])
     const { peerId } = JSON.parse(stdout) as { peerId: string }
     const multiaddr = `/ip4/127.0.0.1/tcp/${(await freePorts(1))[0]}/p2p/${peerId}`
     return { peerId, multiaddr, dataDir: join(dataDir, name), key, pid: 0 }
-  }
-
-  async function startNew(peer: Peer): Promise<void> {
-    peer.pid = await restart(peer, ...NO_LOG, '--join', members.map(({ multiaddr }) => multiaddr).join(','))
-    members.push(peer)
-  }
-
-  /** Kills a peer for good. */
-  async function forget(peer: Peer): Promise<void> {
-    process.kill(peer.pid, 'SIGKILL')
-    await gone(peer.pid)
-    members.splice(members.indexOf(peer), 1)
   }
 
   async function hasSnapshot(peer: Peer): Promise<boolean> {
@@ -242,25 +164,11 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     return members.find(({ peerId }) => peerId === id)
   }
 
-  /** Whether the peer votes with its present directory, with which it has joined. A former one may still be listed. */
-  async function isVoter(peer: Peer): Promise<boolean> {
-    const member = `"${peer.peerId}/${await directoryOf(peer)}"`
-    const listed = await quire('members', 'list', '--json').catch(() => '')
-    return listed.split('\n').some((line) => line.includes(member) && line.includes('"voter"'))
-  }
-
   async function isHealthy(): Promise<boolean> {
     const health = await quire('health', '--json').catch(() => '{}')
     const { following, voters } = JSON.parse(health) as { readonly following?: number; readonly voters?: number }
     return voters !== undefined && following === voters
   }
-}
-
-/** The name of the peer's data directory for `--rejoin`. */
-async function directoryOf({ dataDir }: Peer): Promise<string> {
-  const text = await readFile(join(dataDir, 'identity.json'), 'utf8')
-  const { joined, incarnation } = JSON.parse(text) as { readonly joined: boolean; readonly incarnation: string }
-  return joined ? incarnation : 'founder'
 }
 
 /** Starts a killed peer. Resolves with its process id when it listens, and fails while the old process still exists. */

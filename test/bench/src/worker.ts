@@ -3,7 +3,6 @@ import { createDsmClient, type DsmClient, type Mapping } from '@quire/dsm-client
 import { connectBare, serveBare, type Bare } from './bare.js'
 import { bulk, type BulkAnswer, type BulkAsk } from './bulk.js'
 import { overwrite, type OverwriteAsk, type Progress } from './overwrite.js'
-import { runProgram, type ProgramAnswer, type ProgramAsk } from './program.js'
 
 export interface Tasks {
   serve: { ask: undefined; answer: string }
@@ -13,8 +12,6 @@ export interface Tasks {
   pingPong: { ask: PingPongAsk; answer: readonly number[] }
   bulk: { ask: BulkAsk; answer: BulkAnswer }
   overwrite: { ask: OverwriteAsk; answer: readonly Progress[] }
-  /** Runs a random program, and records it. */
-  program: { ask: ProgramAsk; answer: ProgramAnswer }
 }
 
 interface TouchAsk {
@@ -123,8 +120,6 @@ function run(request: Request): Promise<unknown> {
       return bulk(bare, request.ask)
     case 'overwrite':
       return overwrite(request.ask)
-    case 'program':
-      return runProgram(request.ask)
   }
 }
 

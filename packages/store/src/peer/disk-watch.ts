@@ -21,7 +21,7 @@ export interface DiskWatchInit {
 
 const INTERVAL_MS = 10_000
 const MIB = 2 ** 20
-/** A peer that goes on needs less than a half of this: the next segment of the log, and a checkpoint of a full memtable. */
+/** A peer needs less than half of this to go on: for the next segment of its log, and for a checkpoint. */
 const LEAST_BYTES = 256 * MIB
 const MOST_BYTES = 4_096 * MIB
 /** There must be this much more than little before it counts as enough, so that the two do not alternate. */
