@@ -32,7 +32,11 @@ beforeEach(() => {
   connection = { session: SESSION, send } as unknown as Connection
   order = new BulkOrder({
     view,
-    whenRepaired: (_file, page, then) => waiting.push({ page, settle: then }),
+    whenRepaired: (_file, page, then) => {
+      const wait = { page, settle: then }
+      waiting.push(wait)
+      return () => (waiting = waiting.filter((each) => each !== wait))
+    },
     guard: (input) => input()
   })
 })
@@ -104,8 +108,11 @@ describe('the order of bulk messages', () => {
 
   it('what waits for a session is dropped with its connection', () => {
     repairAndSend(1)
+    const [{ settle }] = waiting as [(typeof waiting)[0]]
     order.forget(SESSION)
-    repaired(1)
+    expect(waiting).toEqual([])
+    damaged.clear()
+    settle()
     expect(sent).toEqual([])
   })
 })

@@ -5,6 +5,7 @@ import { judgeCopy, type PageAnswer } from '../src/pages/page-copy.js'
 import { filled, PAGE } from './state-helpers.js'
 
 const APPLIED = 100
+const DURABLE = 90
 const good = filled(7)
 
 function answer(applied: number, version: number | undefined, bytes = good): PageAnswer {
@@ -12,9 +13,9 @@ function answer(applied: number, version: number | undefined, bytes = good): Pag
   return { type: 'pageCopy', file: 1, page: 2, applied, damaged: false, copy }
 }
 
-/** Judges for a peer that has applied 100 entries, and whose copy has lost its body, or all. */
+/** Judges for a peer that has applied 100 entries, 90 of them durably, and whose copy has lost its body, or all. */
 function judge(given: PageAnswer, head: DamagedPage['head']): ReturnType<typeof judgeCopy> {
-  return judgeCopy(given, { damage: { head }, appliedIndex: APPLIED, pageSize: PAGE })
+  return judgeCopy(given, { damage: { head }, appliedIndex: APPLIED, durableIndex: DURABLE, pageSize: PAGE })
 }
 
 const lostBody = { version: 40, bodyChecksum: bodyChecksumOf(good) }
@@ -41,14 +42,25 @@ describe('the judgement of a copy', () => {
     expect(judge(answer(100, 41), { version: 40, bodyChecksum: undefined })).toBe('useless')
   })
 
-  it('without a local head, a copy is good if its peer has applied as much, and no entry that is missing here changed it', () => {
-    for (const applied of [100, 101, 200]) expect(judge(answer(applied, 40), lostHead)).toEqual(copy)
+  it('without a local head, a copy is good if its peer has all entries of the checkpoint, and no entry that is missing here changed it', () => {
+    for (const applied of [90, 99, 100, 101, 200]) expect(judge(answer(applied, 40), lostHead)).toEqual(copy)
     expect(judge(answer(100, 100), lostHead)).toEqual({ version: 100, bytes: good })
   })
 
-  it('without a local head, the copy of a peer that is behind may be too old', () => {
-    expect(judge(answer(99, 40), lostHead)).toBe('later')
-    expect(judge(answer(99, undefined), lostHead)).toBe('later')
+  it('without a local head, the copy of a peer that is behind the checkpoint may be too old', () => {
+    expect(judge(answer(89, 40), lostHead)).toBe('later')
+    expect(judge(answer(89, undefined), lostHead)).toBe('later')
+  })
+
+  it('without a local head, a page should be absent if a peer with all entries of the checkpoint has none', () => {
+    for (const applied of [90, 99, 100]) expect(judge(answer(applied, undefined), lostHead)).toBe('absent')
+  })
+
+  it('a page that an entry after the checkpoint has lost waits for a peer with that entry', () => {
+    const lost = { version: 95, bodyChecksum: undefined }
+    expect(judge(answer(94, 40), lost)).toBe('later')
+    expect(judge(answer(95, 95), lost)).toEqual({ version: 95, bytes: good })
+    expect(judge(answer(95, 40), lost)).toBe('useless')
   })
 
   it('a copy that an entry has changed or removed which is not applied here has to wait for this entry', () => {
@@ -64,9 +76,8 @@ describe('the judgement of a copy', () => {
   })
 
   it('a peer at the same entry that contradicts is no help, and neither is one whose copy is damaged', () => {
-    expect(judge(answer(100, undefined), lostHead)).toBe('useless')
     expect(judge(answer(100, undefined), lostBody)).toBe('useless')
     expect(judge(answer(120, 39), lostBody)).toBe('useless')
-    expect(judge({ ...answer(100, undefined), damaged: true }, lostBody)).toBe('useless')
+    expect(judge({ ...answer(100, undefined), damaged: true }, lostBody)).toBe('damaged')
   })
 })

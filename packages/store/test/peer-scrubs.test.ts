@@ -3,7 +3,7 @@ import pino from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
 import { encodePage, pageKey } from '../src/pages/layout.js'
 import type { ReplicaLimits } from '../src/peer/replica.js'
-import { encodeCommand } from '../src/state/index.js'
+import { DamagedPageError, encodeCommand } from '../src/state/index.js'
 import { filled } from './state-helpers.js'
 import { PeerCluster, type ClusterPeer } from './support/peer-cluster.js'
 import { change } from './support/snapshot-rows.js'
@@ -171,7 +171,7 @@ describe('peers that compare their states', () => {
     }
   )
 
-  it('a peer repairs a page whose head is gone, which no read would notice', async () => {
+  it('a page whose head is gone is damaged, not absent, and a peer repairs it', async () => {
     await setUp(['a', 'b', 'c'])
     await cluster.store(3)
     await cluster.converge()
@@ -181,10 +181,45 @@ describe('peers that compare their states', () => {
     const file = state.list('/', '', 1)[0]!.id
     const { bytes } = state.page(file, 0)
     await cluster.run(change(damaged.pages, { table: 'heads', key: pageKey(file, 0), value: undefined }))
-    expect(state.page(file, 0).bytes).toBeUndefined()
+    expect(() => state.page(file, 0)).toThrow(DamagedPageError)
+    expect(() => state.version(file, 0)).toThrow(DamagedPageError)
     const index = await compared('incomplete')
     await compared('equal', index)
     expect(state.page(file, 0).bytes).toEqual(bytes)
+  })
+
+  it.each([
+    ['a head', 'heads'],
+    ['a body', 'bodies']
+  ] as const)('a peer removes %s of a page that no other peer has', async (_, table) => {
+    await setUp(['a', 'b', 'c'])
+    await cluster.store(3)
+    await cluster.converge()
+    await cluster.clock.advance(1_000)
+    const damaged = cluster.peers[1]!
+    const { state } = damaged.core.root.replica.applier
+    const file = state.list('/', '', 1)[0]!.id
+    // As if a bit of the key had flipped.
+    const stray = { table, key: pageKey(file + 64, 0), value: new Uint8Array(44).fill(1) }
+    await cluster.run(change(damaged.pages, stray))
+    const index = await compared('incomplete')
+    await compared('equal', index)
+    expect(damaged.core.status().repairs).toEqual({ damaged: 0, repaired: 1, lost: 0 })
+  })
+
+  it('the rows of a removed page go, even if damage has left one without the other', async () => {
+    await setUp(['a', 'b', 'c'])
+    await cluster.store(3)
+    await cluster.converge()
+    await cluster.clock.advance(1_000)
+    const damaged = cluster.peers[1]!
+    const { state } = damaged.core.root.replica.applier
+    const file = state.list('/', '', 1)[0]!.id
+    await cluster.run(change(damaged.pages, { table: 'heads', key: pageKey(file, 0), value: undefined }))
+    await cluster.truncate(file, 0)
+    await cluster.converge()
+    await compared('equal')
+    expect(state.page(file, 0).bytes).toBeUndefined()
   })
 
   it('a peer with a damaged record writes its records anew, so that the next comparison is equal', async () => {

@@ -99,8 +99,10 @@ export interface Applier {
   replace(adopt: () => Promise<Backend>): Promise<void>
   /** See `PageStore.damage`. */
   damage(file: number, page: number): DamagedPage | undefined
-  /** See `PageStore.repair`. The next checkpoint makes the copy durable. */
-  repair(file: number, page: number, copy: StoredPage): void
+  /** See `PageStore.repair`. The next checkpoint makes the repair durable. */
+  repair(file: number, page: number, copy: StoredPage | undefined): void
+  /** Both memtables are full, so further repairs should wait for the checkpoint. */
+  readonly isFull: boolean
   /** Undefined during `replace`. */
   usage(): BackendUsage | undefined
   /**
@@ -246,10 +248,14 @@ class CheckpointingApplier implements Applier {
     return this.store.damage(file, page)
   }
 
-  repair(file: number, page: number, copy: StoredPage): void {
+  repair(file: number, page: number, copy: StoredPage | undefined): void {
     this.store.repair(file, page, copy)
     this.hasRepaired = true
     this.scheduleCheckpoint()
+  }
+
+  get isFull(): boolean {
+    return this.store.isFull
   }
 
   usage(): BackendUsage | undefined {

@@ -105,7 +105,10 @@ export type RowsName = Pick<Backend, 'name' | 'remedy'>
 /** Returns the version of the page, or 0 if the backend has no such page. Throws DamagedPageError. */
 export function readVersion(backend: Backend, key: Uint8Array): number {
   const head = backend.get('heads', key)
-  if (head === undefined) return 0
+  if (head === undefined) {
+    refuseOrphan(backend, key)
+    return 0
+  }
   checkHead(backend, key, head)
   return viewOf(head).getFloat64(0, true)
 }
@@ -118,17 +121,16 @@ export interface DamagedPage {
   readonly head: { readonly version: number; readonly bodyChecksum: number | undefined } | undefined
 }
 
-/** Returns undefined for a page that is good or absent. A page without a head, but with a body, has lost its head. */
+/** Returns undefined for a page that is good or absent. */
 export function findDamage(backend: Backend, key: Uint8Array): DamagedPage | undefined {
-  if (backend.get('heads', key) === undefined && backend.get('bodies', key) !== undefined) return { head: undefined }
   try {
     readPage(backend, key)
     return undefined
   } catch (error) {
     if (!(error instanceof DamagedPageError)) throw error
   }
-  const head = backend.get('heads', key)!.slice()
-  if (!isHead(key, head)) return { head: undefined }
+  const head = backend.get('heads', key)?.slice()
+  if (head === undefined || !isHead(key, head)) return { head: undefined }
   const view = viewOf(head)
   const checksum = view.getUint32(8, true)
   // Of a lost page, nobody knows the checksum.
@@ -144,7 +146,10 @@ export function bodyChecksumOf(bytes: Uint8Array): number {
 /** Returns the page in a new buffer, or undefined if the backend has no such page. Throws DamagedPageError. */
 export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefined {
   const lentHead = backend.get('heads', key)
-  if (lentHead === undefined) return undefined
+  if (lentHead === undefined) {
+    refuseOrphan(backend, key)
+    return undefined
+  }
   // A copy, because a view is valid only until the next `get`.
   const head = lentHead.slice()
   checkHead(backend, key, head)
@@ -169,6 +174,11 @@ export function checkPage(
   checkPageKey(rows, key)
   checkHead(rows, key, head)
   checkBody(rows, key, head, body)
+}
+
+/** A page that has lost its head is damaged. Without the look at its body it would read as zeros. */
+function refuseOrphan(backend: Backend, key: Uint8Array): void {
+  if (backend.get('bodies', key) !== undefined) throw orphanedBody(backend, key)
 }
 
 /** Returns the error for a body under a key that has no head. */

@@ -167,10 +167,9 @@ function sizeOf(stored: StoredPage | LostPage | undefined): number {
 
 /** Yields the removal of each row that `backend` has in the range. */
 function* removals(backend: Pick<Backend, 'keys'>, first: Uint8Array, end: Uint8Array): Iterable<BackendChange> {
-  for (const key of keysBetween(backend, 'heads', first, end)) {
-    yield { table: 'heads', key, value: undefined }
-    yield { table: 'bodies', key, value: undefined }
-  }
+  // Both tables, because damage may have left one row of a page without the other.
+  for (const table of ['heads', 'bodies'] as const)
+    for (const key of keysBetween(backend, table, first, end)) yield { table, key, value: undefined }
 }
 
 /** Yields the keys in the range. The caller may remove each before it asks for the next. */

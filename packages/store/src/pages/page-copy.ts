@@ -11,28 +11,36 @@ export interface Wanted {
   readonly damage: DamagedPage
   /** The last entry that this peer has applied. */
   readonly appliedIndex: number
+  /** The entry of the last checkpoint. The entries since then have not changed the page, or it would not be damaged. */
+  readonly durableIndex: number
   readonly pageSize: number
 }
 
 /**
- * The copy to take; 'later' if one of the peers has to apply further entries first; 'useless' if this answer, repeated,
- * would not help.
- *
- * A page's version is the index of the entry that changed it last. So two copies with one version have the same bytes,
- * and if the other peer has applied at least as much as this one, and its version is not newer than what this one has
- * applied, then no entry between has changed the page, and this peer has to have the same version.
+ * Why an answer has no copy to take. 'later': one of the peers has to apply further entries first. 'absent': the other
+ * peer has no such page, so this one should have none. 'useless': the answer, repeated, would not help.
  */
-export function judgeCopy(
-  answer: PageAnswer,
-  { damage, appliedIndex, pageSize }: Wanted
-): StoredPage | 'later' | 'useless' {
-  const { copy, damaged, applied } = answer
-  if (damaged) return 'useless'
+export type NoCopy = 'later' | 'absent' | 'damaged' | 'useless'
+
+/**
+ * Returns the copy to take, or why there is none.
+ *
+ * A page's version is the index of the entry that changed it last. So two copies with one version have the same bytes.
+ * Without a local head, this peer has to have the version of the other one if that has applied all entries which may
+ * have changed the page here, and if no entry that this peer lacks has changed it.
+ */
+export function judgeCopy(answer: PageAnswer, wanted: Wanted): StoredPage | NoCopy {
+  const { copy, applied } = answer
+  const { damage, appliedIndex, durableIndex, pageSize } = wanted
+  const { head } = damage
+  if (answer.damaged) return 'damaged'
   // It has applied an entry that this peer has not, which has changed or removed the page.
   if (copy === undefined ? applied > appliedIndex : copy.version > appliedIndex) return 'later'
-  const isVersion = copy !== undefined && damage.head !== undefined && copy.version === damage.head.version
-  if (!isVersion && applied < appliedIndex) return 'later'
-  if (copy === undefined || (damage.head !== undefined && !isVersion)) return 'useless'
+  const isVersion = copy !== undefined && head !== undefined && copy.version === head.version
+  // A page that an entry since the checkpoint has lost has the index of that entry as its version.
+  if (!isVersion && applied < Math.max(durableIndex, head?.version ?? 0)) return 'later'
+  if (copy === undefined) return head === undefined ? 'absent' : 'useless'
+  if (head !== undefined && !isVersion) return 'useless'
   return isWhole(copy, damage, pageSize) ? { version: copy.version, bytes: copy.bytes } : 'useless'
 }
 

@@ -1,9 +1,9 @@
 /** Replaces damaged pages by the copies of other peers (docs/storage.md, Damage). */
 import { crc32c } from '@node-rs/crc32'
 import { CorruptionError, type Clock, type PageMessage } from '@quire/protocol'
-import { DamagedPageError } from '../state/index.js'
+import { DamagedPageError, type StoredPage } from '../state/index.js'
 import type { Applier } from './applier.js'
-import { judgeCopy, type PageAnswer } from './page-copy.js'
+import { judgeCopy, type NoCopy, type PageAnswer } from './page-copy.js'
 
 export interface PageRepairsInit {
   readonly applier: Applier
@@ -32,9 +32,9 @@ type Then = (error: CorruptionError | undefined) => void
 interface Repair {
   readonly file: number
   readonly page: number
-  /** Members whose copy cannot help. */
-  readonly useless: Set<string>
-  readonly waiting: Then[]
+  /** Why members cannot help. */
+  readonly useless: Map<string, NoCopy>
+  readonly waiting: Set<Then>
   isAsked: boolean
 }
 
@@ -71,13 +71,14 @@ export class PageRepairs {
 
   /**
    * Calls `then` when the page can be read again, or when no member has a good copy of it. It never calls it before
-   * this method has returned, nor after `stop`.
+   * this method has returned, nor after `stop`, nor after the function that it returns was called.
    */
-  whenRepaired(file: number, page: number, then: Then): void {
-    if (this.isStopped) return
+  whenRepaired(file: number, page: number, then: Then): () => void {
+    if (this.isStopped) return () => {}
     const repair = this.repair(file, page)
-    repair.waiting.push(then)
+    repair.waiting.add(then)
     if (!repair.isAsked) this.ask(repair)
+    return () => repair.waiting.delete(then)
   }
 
   /** A member asks for a copy, or answers. */
@@ -108,31 +109,37 @@ export class PageRepairs {
   }
 
   private answered(from: string, answer: PageAnswer): void {
-    const { applier, onRepaired } = this.init
+    const { applier } = this.init
     const { file, page } = answer
     const repair = this.repairs.get(keyOf(file, page))
     if (repair === undefined || this.isOver(repair)) return
+    const { appliedIndex, durableIndex } = applier
     const damage = applier.damage(file, page)!
     const pageSize = applier.state.file(file)?.pageSize ?? 0
-    const judged = judgeCopy(answer, { damage, appliedIndex: applier.appliedIndex, pageSize })
+    const judged = judgeCopy(answer, { damage, appliedIndex, durableIndex, pageSize })
     if (judged === 'later') return
-    if (judged === 'useless') {
-      repair.useless.add(from)
+    if (typeof judged === 'string') {
+      repair.useless.set(from, judged)
       this.giveUp(repair)
       return this.pump()
     }
-    applier.repair(file, page, { version: judged.version, bytes: judged.bytes.slice() })
-    this.repaired++
-    onRepaired?.(file, page, from)
-    this.end(repair, undefined)
+    this.repairWith(repair, { version: judged.version, bytes: judged.bytes.slice() }, from)
     this.pump()
+  }
+
+  private repairWith(repair: Repair, copy: StoredPage | undefined, from: string): void {
+    const { file, page } = repair
+    this.init.applier.repair(file, page, copy)
+    this.repaired++
+    this.init.onRepaired?.(file, page, from)
+    this.end(repair, undefined)
   }
 
   private repair(file: number, page: number): Repair {
     const key = keyOf(file, page)
     let repair = this.repairs.get(key)
     if (repair === undefined) {
-      repair = { file, page, useless: new Set(), waiting: [], isAsked: false }
+      repair = { file, page, useless: new Map(), waiting: new Set(), isAsked: false }
       this.repairs.set(key, repair)
       this.init.onDamaged?.(file, page)
       this.scheduleRetry()
@@ -141,6 +148,8 @@ export class PageRepairs {
   }
 
   private pump(): void {
+    // On a full disk, the copies would fill the memory.
+    if (this.init.applier.isFull) return
     for (const repair of this.repairs.values()) {
       if (this.asked >= MAX_ASKED) return
       if (!repair.isAsked) this.ask(repair)
@@ -165,10 +174,12 @@ export class PageRepairs {
     for (const repair of [...this.repairs.values()].filter(({ isAsked }) => isAsked)) {
       repair.isAsked = false
       if (this.isOver(repair) || this.giveUp(repair)) continue
+      // A member whose copy was damaged may have got a good one since.
+      for (const [member, why] of repair.useless) if (why === 'damaged') repair.useless.delete(member)
       const key = keyOf(repair.file, repair.page)
       this.repairs.delete(key)
       this.repairs.set(key, repair)
-      if (repair.waiting.length > 0) this.ask(repair)
+      if (repair.waiting.size > 0) this.ask(repair)
     }
     this.pump()
     if (this.repairs.size > 0) this.scheduleRetry()
@@ -185,9 +196,15 @@ export class PageRepairs {
     return true
   }
 
+  /** Ends the repair if no member can help. What is left of a page that all others lack is removed. */
   private giveUp(repair: Repair): boolean {
     const { file, page, useless } = repair
-    if (!this.init.members().every((member) => useless.has(member))) return false
+    const members = this.init.members()
+    if (!members.every((member) => useless.has(member))) return false
+    if (members.length > 0 && members.every((member) => useless.get(member) === 'absent')) {
+      this.repairWith(repair, undefined, members[0]!)
+      return true
+    }
     this.lost++
     this.init.onLost?.(file, page)
     this.end(repair, new CorruptionError(`page ${page} of file ${file}`, undefined, 'no peer has a good copy'))

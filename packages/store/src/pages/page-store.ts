@@ -74,8 +74,11 @@ export interface PageStore extends StateStore {
   readonly hasFrozen: boolean
   /** Returns what the store knows of the page if it is damaged. Returns undefined if the page is good or absent. */
   damage(file: number, page: number): DamagedPage | undefined
-  /** Puts a good copy in place of a damaged page. It has the version that the page has after the last entry. */
-  repair(file: number, page: number, copy: StoredPage): void
+  /**
+   * Puts a good copy in place of a damaged page. It has the version that the page has after the last entry. Undefined
+   * removes what is left of a page that should not be there.
+   */
+  repair(file: number, page: number, copy: StoredPage | undefined): void
   /** Sets the active memtable aside as the state after log index `appliedIndex`. Requires that none is frozen. */
   freeze(appliedIndex: number): void
   /**
@@ -197,8 +200,9 @@ class MemtableStore implements PageStore {
     return { head: { version: changed.version, bodyChecksum: undefined } }
   }
 
-  repair(file: number, page: number, copy: StoredPage): void {
-    this.active.write(file, page, copy)
+  repair(file: number, page: number, copy: StoredPage | undefined): void {
+    if (copy === undefined) this.active.remove(file, page, page + 1)
+    else this.active.write(file, page, copy)
   }
 
   remove(file: number, first: number, end: number): void {

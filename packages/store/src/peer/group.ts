@@ -358,7 +358,8 @@ export class PeerGroup {
   }
 
   /** See {@link PageRepairs.whenRepaired}. */
-  whenRepaired: PageRepairs['whenRepaired'] = (file, page, then) => this.parts?.repairs.whenRepaired(file, page, then)
+  whenRepaired: PageRepairs['whenRepaired'] = (file, page, then) =>
+    this.parts?.repairs.whenRepaired(file, page, then) ?? (() => {})
 
   private pageRepairs(send: GroupConnection['send'], members: () => readonly string[]): PageRepairs {
     const logger = this.child('pages')

@@ -2,6 +2,7 @@ import type { Clock, ComparisonOutcome } from '@quire/protocol'
 import { BackPressureError, NotLeaderError } from '@quire/raft'
 import type { Logger } from 'pino'
 import {
+  DEFAULT_SCRUB_LIMITS,
   Scrub,
   type Applier,
   type Divergence,
@@ -71,9 +72,11 @@ export class Scrubbing {
   constructor(private readonly init: ScrubbingInit) {
     const { self, applier, clock, limits, intervalMs = DEFAULT_INTERVAL_MS, onFatal } = init
     this.comparison = new Comparison(self)
+    // A large store needs longer than usual, so its operator has chosen a longer interval.
+    const maxAgeMs = Math.max(DEFAULT_SCRUB_LIMITS.maxAgeMs, Number.isFinite(intervalMs) ? intervalMs : 0)
     this.scrub = new Scrub({
       clock,
-      limits,
+      limits: { maxAgeMs, ...limits },
       usage: () => applier.usage(),
       onDamagedPage: (page) => this.pageDamaged(page),
       onEnd: (scrub) => this.scrubbed(scrub),

@@ -4,8 +4,15 @@ import { DamagedPageError } from '../state/damaged-page.js'
 import type { FileId, SessionId, StateView } from '../state/view.js'
 import type { Connection } from './connection.js'
 
-/** Calls `then`, later, when the page can be read again, or with the error if nobody has a good copy of it. */
-export type WhenRepaired = (file: FileId, page: number, then: (error: CorruptionError | undefined) => void) => void
+/**
+ * Calls `then`, later, when the page can be read again, or with the error if nobody has a good copy of it. Returns a
+ * function that ends the wait.
+ */
+export type WhenRepaired = (
+  file: FileId,
+  page: number,
+  then: (error: CorruptionError | undefined) => void
+) => () => void
 
 export interface BulkOrderInit {
   readonly view: StateView
@@ -20,6 +27,7 @@ type Item = LeaderMessage | { readonly type: 'unread'; readonly grant: UnreadGra
 interface Held {
   readonly connection: Connection
   readonly items: Item[]
+  stopWaiting: () => void
 }
 
 /**
@@ -45,14 +53,20 @@ export class BulkOrder {
       held.items.push({ type: 'unread', grant })
       return
     }
-    const first: Held = { connection, items: [{ type: 'unread', grant }] }
+    const first: Held = { connection, items: [{ type: 'unread', grant }], stopWaiting: () => {} }
     this.held.set(connection.session, first)
     this.await(first, grant)
   }
 
   /** The session has no connection any more, or another one. */
   forget(session: SessionId): void {
+    this.held.get(session)?.stopWaiting()
     this.held.delete(session)
+  }
+
+  /** Nothing is sent any more. */
+  close(): void {
+    for (const session of [...this.held.keys()]) this.forget(session)
   }
 
   private heldFor(connection: Connection): Held | undefined {
@@ -60,7 +74,9 @@ export class BulkOrder {
   }
 
   private await(held: Held, { file, page }: UnreadGrant): void {
-    this.init.whenRepaired(file, page, (error) => this.init.guard(() => this.repaired(held, error)))
+    held.stopWaiting = this.init.whenRepaired(file, page, (error) => {
+      this.init.guard(() => this.repaired(held, error))
+    })
   }
 
   private repaired(held: Held, error: CorruptionError | undefined): void {

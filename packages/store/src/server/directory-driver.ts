@@ -71,6 +71,7 @@ export class DirectoryDriver {
   /** The term is over. */
   end(): void {
     this.ended = true
+    this.bulk.close()
   }
 
   private input<T>(change: (directory: Directory) => T): T {

@@ -119,7 +119,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
       })
   }
   const server = createGroupServer({
-    whenRepaired: () => {},
+    whenRepaired: () => () => {},
     group: 0,
     self: PEER,
     founding: FOUNDING,

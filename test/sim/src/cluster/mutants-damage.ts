@@ -12,7 +12,7 @@ export const DAMAGE_MUTANTS: readonly Mutant[] = [
     name: 'the copy of a peer that is behind is taken',
     rule: DAMAGE,
     file: COPY,
-    find: "if (!isVersion && applied < appliedIndex)\n        return 'later';",
+    find: "if (!isVersion && applied < Math.max(durableIndex, head?.version ?? 0))\n        return 'later';",
     replace: ''
   },
   {
