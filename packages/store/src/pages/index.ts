@@ -1,6 +1,7 @@
 /** The page store: changed pages in memory over LMDB, checkpoints, and the applier that drives the state machine. */
 export * from './backend.js'
 export * from './applier.js'
+export * from './applier-types.js'
 export * from './page-repairs.js'
 export * from './page-store.js'
 export { createLmdbBackend, type LmdbBackendInit } from './lmdb-backend.js'

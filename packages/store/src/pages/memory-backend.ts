@@ -36,6 +36,8 @@ export interface MemoryStorage extends BackendStorage {
    * no such bit.
    */
   damage(table: BackendTable, position: number, bit: number): boolean
+  /** Loses the row at `position` in the order of insertion. Returns false if there is none. */
+  lose(table: BackendTable, position: number): boolean
   /** Number of rows. */
   readonly size: number
 }
@@ -151,6 +153,11 @@ class SharedRows implements MemoryStorage {
     if (value === undefined || at >= value.length) return false
     value[at] = (value[at] as number) ^ (1 << (bit & 7))
     return true
+  }
+
+  lose(table: BackendTable, position: number): boolean {
+    const name = [...this.rows(table).keys()][position]
+    return name !== undefined && this.rows(table).delete(name)
   }
 
   rows(table: BackendTable): Rows {

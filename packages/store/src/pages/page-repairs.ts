@@ -2,7 +2,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { CorruptionError, type Clock, type PageMessage } from '@quire/protocol'
 import { DamagedPageError, type StoredPage } from '../state/index.js'
-import type { Applier } from './applier.js'
+import type { Applier } from './applier-types.js'
 import { judgeCopy, type NoCopy, type PageAnswer } from './page-copy.js'
 
 export interface PageRepairsInit {

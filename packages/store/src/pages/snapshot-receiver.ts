@@ -3,7 +3,7 @@
  * pieces are there.
  */
 import { CorruptionError, NoSpaceError, type Clock, type RaftSnapshot } from '@quire/protocol'
-import type { Applier } from './applier.js'
+import type { Applier } from './applier-types.js'
 import type { BackendStorage } from './backend.js'
 import { Pauses } from './pauses.js'
 import { SnapshotWriter } from './snapshot-writer.js'

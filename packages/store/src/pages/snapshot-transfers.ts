@@ -7,7 +7,7 @@
  */
 import type { Clock } from '@quire/protocol'
 import { DamagedPageError } from '../state/index.js'
-import type { Applier } from './applier.js'
+import type { Applier } from './applier-types.js'
 import { Pauses } from './pauses.js'
 import { growsTooMuch, type SnapshotLimits } from './snapshot-limits.js'
 import type { SnapshotPiece, SnapshotReader } from './snapshot-pieces.js'

@@ -23,6 +23,13 @@ export const DAMAGE_MUTANTS: readonly Mutant[] = [
     replace: 'applied > appliedIndex : false'
   },
   {
+    name: 'a page that has lost its head is a hole',
+    rule: DAMAGE,
+    file: 'store/dist/pages/layout.js',
+    find: "if (backend.get('bodies', key) !== undefined)\n        throw orphanedBody(backend, key);",
+    replace: ''
+  },
+  {
     name: 'a damaged page that is cut becomes zeros',
     rule: DAMAGE,
     file: CHANGES,

@@ -181,11 +181,17 @@ export class SimPeer {
     this.moves++
   }
 
-  /** Flips a bit of some row of a page. Returns false if there is no such row. */
+  /**
+   * Flips a bit of some row of a page, or loses the head of one. Returns false if there is no such row. A page that lost
+   * both of its rows would be a hole to every reader.
+   */
   rot(random: RandomSource): boolean {
+    const pages = this.folder?.pages
+    if (pages === undefined) return false
+    if (random.is(0.25)) return pages.lose('heads', random.int(0, 15))
     const table = random.pick(['heads', 'bodies'] as const)
     const bytes = table === 'heads' ? HEAD_BYTES : PAGE_BYTES - TAIL_BYTES
-    return this.folder?.pages.damage(table, random.int(0, 15), random.int(0, 8 * bytes - 1)) === true
+    return pages.damage(table, random.int(0, 15), random.int(0, 8 * bytes - 1))
   }
 
   /** Copies the folder while no process uses it. */
