@@ -63,4 +63,9 @@ describe('cases that the simulation of the cluster once judged wrongly', { timeo
   it('a copy of a folder may hold entries that its peer was writing when it stopped or crashed (seed 1128510192)', async () => {
     await expectSound(1_128_510_192, 1)
   })
+
+  // A head is lost between a checkpoint and the repair, just before the digests.
+  it('a page that has lost its head is damaged in a digest, not absent (seed 1130500005)', async () => {
+    await expectSound(1_130_500_005, 1)
+  })
 })

@@ -174,10 +174,13 @@ class MemtableStore implements PageStore {
   pages(file: number): Iterable<number> {
     const pages = new Set<number>()
     const older = this.frozen?.memtable
-    for (const [key] of this.backend.entries('heads', fileKeyPrefix(file))) {
-      if (key.length !== PAGE_KEY_BYTES) throw corruption(this.backend, `a page of file ${file} has a damaged key`)
-      const page = pageOfKey(key)
-      if (older?.hides(file, page) !== true) pages.add(page)
+    // A page that has lost its head is still a page.
+    for (const table of ['heads', 'bodies'] as const) {
+      for (const [key] of this.backend.entries(table, fileKeyPrefix(file))) {
+        if (key.length !== PAGE_KEY_BYTES) throw corruption(this.backend, `a page of file ${file} has a damaged key`)
+        const page = pageOfKey(key)
+        if (older?.hides(file, page) !== true) pages.add(page)
+      }
     }
     for (const page of older?.pagesOf(file) ?? []) pages.add(page)
     for (const page of [...pages]) if (this.active.hides(file, page)) pages.delete(page)
