@@ -1,6 +1,7 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, mkdtemp, rm, statfs, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdir, mkdtemp, open, rm, statfs, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePorts } from '@quire/cli/internal'
@@ -9,8 +10,10 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { INIT, isAlive, quire, startQuire, type Running } from '../../packages/cli/test/support/quire.js'
 import { until } from './support/cluster.js'
 
-/** The disks are file systems in memory, because a test can set their size. Only root may mount them. */
+/** Most disks are file systems in memory, because a test can set their size. Only root may mount them. */
 const canMount = process.getuid?.() === 0 && process.platform === 'linux'
+/** A file system in a file. Containers may have no loop devices. */
+const canLoop = canMount && existsSync('/dev/loop-control') && spawnSync('mkfs.ext4', ['-V']).status === 0
 const MIB = 1024 * 1024
 const FILL_TRIES = 20
 const MAY_LAST_MS = 120_000
@@ -48,6 +51,27 @@ class DiskPeer {
     return this.running.stderr.split('\n').filter((line) => line !== '' && !line.startsWith('{'))
   }
 
+  /** Leaves no room on a disk that has a fixed size. */
+  async fillWithFile(): Promise<void> {
+    const ballast = await open(this.ballast, 'w')
+    const bytes = Buffer.alloc(64 * 1024)
+    try {
+      for (;;) await ballast.appendFile(bytes)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    } finally {
+      await ballast.close()
+    }
+  }
+
+  async removeBallast(): Promise<void> {
+    await rm(this.ballast)
+  }
+
+  private get ballast(): string {
+    return join(this.disk, 'ballast')
+  }
+
   resize(bytes: number): void {
     execFileSync('mount', ['-o', `remount,size=${bytes}`, this.disk])
   }
@@ -78,7 +102,19 @@ afterEach(async () => {
   for (const each of undo.splice(0).toReversed()) await each()
 })
 
-async function startPeers(): Promise<DiskPeer[]> {
+function mountMemory(disk: string): void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${512 * MIB}`, 'tmpfs', disk])
+}
+
+function mountExt4(disk: string): void {
+  const image = `${disk}.img`
+  execFileSync('truncate', ['-s', `${160 * MIB}`, image])
+  // Without blocks that only root may use, which the peers of this test would.
+  execFileSync('mkfs.ext4', ['-q', '-m', '0', image])
+  execFileSync('mount', ['-o', 'loop', image, disk])
+}
+
+async function startPeers(mount = mountMemory): Promise<DiskPeer[]> {
   const folder = await mkdtemp(join(tmpdir(), 'quire-full-'))
   undo.push(() => rm(folder, { recursive: true, force: true }))
   const ports = await freePorts(3)
@@ -88,7 +124,7 @@ async function startPeers(): Promise<DiskPeer[]> {
     const id = (await quire(['keygen', key])).stdout.trim()
     const disk = join(folder, `disk${i}`)
     await mkdir(disk)
-    execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${512 * MIB}`, 'tmpfs', disk])
+    mount(disk)
     undo.push(() => execFileSync('umount', ['-l', disk]))
     const listen = `/ip4/127.0.0.1/tcp/${port}`
     const args = ['--key', key, '--listen', listen, '--cluster', join(folder, 'cluster.json')]
@@ -151,6 +187,13 @@ async function checkpointed(peers: readonly DiskPeer[], megabytes: number): Prom
   }, 'the pages to be in the files')
 }
 
+async function haveTheSame(peers: readonly DiskPeer[]): Promise<void> {
+  await until(async () => {
+    const [first, ...rest] = await statuses(peers)
+    return rest.length === 2 && rest.every(({ appliedIndex }) => appliedIndex === first!.lastIndex)
+  }, 'all to have the same')
+}
+
 /** Writes `megabytes` durably, and reads some of it back. */
 async function write(client: DsmClient, path: string, megabytes: number): Promise<void> {
   const file = await client.open(path, { create: true, size: megabytes * MIB })
@@ -211,12 +254,32 @@ describe('a full disk', () => {
 
       full.resize(512 * MIB)
       await write(client, '/roomy', 2)
-      await until(async () => {
-        const [first, ...rest] = await statuses(peers)
-        return rest.length === 2 && rest.every(({ appliedIndex }) => appliedIndex === first!.lastIndex)
-      }, 'all to have the same')
+      await haveTheSame(peers)
       for (const peer of peers) expect(peer.otherLines.join('\n')).toBe('')
       expect(peers.every(({ isUp }) => isUp)).toBe(true)
+    },
+    MAY_LAST_MS
+  )
+
+  it.skipIf(!canLoop)(
+    'a full ext4 at the leader moves leadership, and the full peer catches up when there is room (needs root, loop devices and mkfs.ext4)',
+    async () => {
+      const peers = await startPeers(mountExt4)
+      const { leader: full } = await leaderOf(peers)
+      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
+      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      await write(client, '/before', 2)
+      await checkpointed(peers, 2)
+
+      await full.fillWithFile()
+      await write(client, '/after', 20)
+      expect((await leaderOf(peers)).leader).not.toBe(full)
+      expect(full.isUp).toBe(true)
+
+      await full.removeBallast()
+      await write(client, '/roomy', 2)
+      await haveTheSame(peers)
+      for (const peer of peers) expect(peer.otherLines.join('\n')).toBe('')
     },
     MAY_LAST_MS
   )
