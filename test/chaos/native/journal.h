@@ -70,8 +70,8 @@ uint64_t journal_flush_begins(void);
 void journal_flush_ended(uint64_t begun, uint64_t inode);
 
 /**
- * Returns the number of the change, or 0 if it needs no record. `inode` is that of the name that changes. For NAME_REMOVED and NAME_REPLACED,
- * `displaced` is a path (below `at`) of the inode that goes to limbo.
+ * Returns the number of the change, or 0 if it needs no record. `inode` is that of the name that changes. For
+ * NAME_REMOVED and NAME_REPLACED, `displaced` is a path (below `at`) of the inode that goes to limbo.
  */
 uint64_t journal_name_begins(enum name_change change, uint64_t inode, const struct place *from, const struct place *to,
                              int at, const char *displaced);

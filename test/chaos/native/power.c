@@ -73,12 +73,13 @@ static bool is_below_root(int fd, char *path) {
 }
 
 /**
- * Signal handlers write too, to pipes. So this calls the kernel directly: another preloaded library may stand in front of
- * `fstat` and take locks there (libfaketime).
+ * Signal handlers write too, to pipes. So this calls the kernel directly: another preloaded library may stand in front
+ * of `fstat` and take locks there (libfaketime).
  */
 static bool is_watched(int fd, struct stat *file, char *path) {
   int before = errno;
-  bool is_file = root != NULL && syscall(SYS_fstat, fd, file) == 0 && (S_ISREG(file->st_mode) || S_ISDIR(file->st_mode));
+  bool is_known = root != NULL && syscall(SYS_fstat, fd, file) == 0;
+  bool is_file = is_known && (S_ISREG(file->st_mode) || S_ISDIR(file->st_mode));
   bool watched = is_file && file->st_dev == root_device && file->st_nlink > 0 && is_below_root(fd, path);
   errno = before;
   return watched;
@@ -301,7 +302,8 @@ static bool find_place(int at, const char *path, struct place *place) {
   if (slash != NULL && slash != parent) *slash = 0;
   int folder = (int)syscall(SYS_openat, at, above, O_PATH | O_DIRECTORY | O_CLOEXEC, 0);
   struct stat status;
-  bool watched = folder >= 0 && fstat(folder, &status) == 0 && status.st_dev == root_device && is_below_root(folder, real);
+  bool is_known = folder >= 0 && fstat(folder, &status) == 0;
+  bool watched = is_known && status.st_dev == root_device && is_below_root(folder, real);
   if (folder >= 0) syscall(SYS_close, folder);
   place->folder = status.st_ino;
   errno = before;

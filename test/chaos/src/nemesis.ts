@@ -20,22 +20,37 @@ export interface NemesisInit<C extends Cluster> {
 export async function makeTrouble<C extends Cluster>(rounds: readonly Round<C>[], init: NemesisInit<C>): Promise<void> {
   for (const [i, round] of rounds.entries()) {
     init.log(`round ${i + 1} of ${rounds.length}`)
-    await Promise.all(LANES.map((lane) => makeLane(round[lane], lane, init)))
+    await makeRound(round, init)
     await heal(init)
   }
+}
+
+/** Rejects with the first failure of a fault, when neither lane makes trouble any more. */
+async function makeRound<C extends Cluster>(round: Round<C>, init: NemesisInit<C>): Promise<void> {
+  const failures: unknown[] = []
+  const makeAll = async (lane: Fault['lane']): Promise<void> => {
+    try {
+      await makeLane(round[lane], lane, { ...init, isOver: () => failures.length > 0 })
+    } catch (error) {
+      failures.push(error)
+    }
+  }
+  await Promise.all(LANES.map(makeAll))
+  if (failures.length > 0) throw failures[0]
 }
 
 async function makeLane<C extends Cluster>(
   faults: readonly Fault<C>[],
   lane: Fault['lane'],
-  init: NemesisInit<C>
+  init: NemesisInit<C> & { readonly isOver: () => boolean }
 ): Promise<void> {
-  const { timeline, world, roundMs } = init
+  const { timeline, world, roundMs, isOver } = init
   const random = init.random.fork(`${lane} ${timeline.healed.length}`)
   const times = faults.map(() => timeline.nowMs + random.between(0, roundMs)).sort((a, b) => a - b)
   for (const [i, fault] of faults.entries()) {
     // The one before may have taken longer.
     await world.pause(Math.max(0, times[i]! - timeline.nowMs))
+    if (isOver()) return
     await makeOne(fault, init)
   }
 }

@@ -1,4 +1,5 @@
 /** A client of a run: the process on its machine, and what that reports. */
+import { writeFileSync } from 'node:fs'
 import { setTimeout as pause } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { Child } from '../machines/child.js'
@@ -24,6 +25,8 @@ export class Client {
   constructor({ machine, ask, log, onReport }: ClientInit) {
     this.machine = machine
     this.ask = ask
+    // A client that is killed at once has made no files yet.
+    for (const file of [ask.history, ask.notes]) writeFileSync(file, '')
     const command = [process.execPath, MAIN, JSON.stringify(ask)]
     this.child = new Child({
       machine,

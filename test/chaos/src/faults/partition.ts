@@ -80,7 +80,8 @@ export const leaderFromClients: OwnFault = {
     const { cluster, clients, random } = world
     const leader = await cluster.operator.leader()
     if (leader === undefined) return
-    const some = clients.filter(() => random.is(0.7))
+    const chosen = clients.filter(() => random.is(0.7))
+    const some = chosen.length > 0 ? chosen : [random.pick(clients)]
     begins(`${leader.name} from ${some.length} clients`)
     await cutFor(
       world,
@@ -97,26 +98,26 @@ export const ring: OwnFault = {
   ...rest,
   name: 'majority ring',
   async make(world, begins) {
-    const peers = world.cluster.members.map(({ machine }) => machine)
-    if (peers.length < 4) return splitPeers(world, begins)
-    begins(`${peers.length} peers`)
-    const reach = Math.floor(peers.length / 2 / 2) + 1
-    const pairs = peers.flatMap((from, i) =>
-      peers.flatMap((to, j) => {
-        const distance = Math.min(Math.abs(i - j), peers.length - Math.abs(i - j))
-        return distance > reach ? [[from, to] as const] : []
-      })
+    const { members } = world.cluster
+    const cuts = ringCuts(members.length)
+    if (cuts.length === 0) return
+    begins(cuts.map(([one, other]) => `${members[one]!.name} from ${members[other]!.name}`).join(', '))
+    await cutFor(
+      world,
+      cuts.flatMap(([one, other]) => bothWays([members[one]!.machine], [members[other]!.machine]))
     )
-    await cutFor(world, pairs)
   }
 }
 
-/** Three peers have no ring: two of them do not reach each other. */
-async function splitPeers(world: World<OwnCluster>, begins: (what: string) => void): Promise<void> {
-  const [one, other] = world.cluster.members
-  if (one === undefined || other === undefined) return
-  begins(`${one.name} from ${other.name}`)
-  await cutFor(world, bothWays([one.machine], [other.machine]))
+/** The pairs of `peers` peers in a ring that do not reach each other: each peer still reaches a majority. */
+export function ringCuts(peers: number): (readonly [number, number])[] {
+  // All of three peers are neighbors in their ring, and one pair fewer still leaves each peer a majority.
+  if (peers === 3) return [[0, 1]]
+  // A majority is a peer itself and half of the peers, rounded down: half of those on either side.
+  const reach = Math.ceil(Math.floor(peers / 2) / 2)
+  const all = Array.from({ length: peers }, (_, i) => i)
+  const pairs = all.flatMap((one) => all.slice(one + 1).map((other) => [one, other] as const))
+  return pairs.filter(([one, other]) => Math.min(other - one, peers - (other - one)) > reach)
 }
 
 const THIN_BITS = [1_000_000, 4_000_000, 16_000_000]

@@ -11,15 +11,17 @@ const FLAGS_OFFSET = 18
 const OVERFLOW = 4
 const MAX_FLIPPED = 40
 const TRIES = 4_000
+/** A peer that was behind may have no page of the file yet. */
+const FILLS = 5
 
 /** Changes a byte in each of some bodies, which may be in use or free. Returns how many. */
 function flip(path: string, random: RandomSource): number {
   const file = openSync(path, 'r+')
   try {
-    const pages = fstatSync(file).size / PAGE_BYTES
+    const pages = Math.floor(fstatSync(file).size / PAGE_BYTES)
     const page = Buffer.alloc(PAGE_BYTES)
     let flipped = 0
-    for (let tries = 0; tries < TRIES && flipped < MAX_FLIPPED; tries++) {
+    for (let tries = 0; pages > 0 && tries < TRIES && flipped < MAX_FLIPPED; tries++) {
       const start = random.int(0, pages - 1) * PAGE_BYTES
       readSync(file, page, 0, PAGE_BYTES, start)
       if (page.readUInt16LE(FLAGS_OFFSET) !== OVERFLOW) continue
@@ -41,11 +43,16 @@ export const bitsFlipped: OwnFault = {
   needs: 'the files of a peer',
   async make({ cluster, random }, begins) {
     // Always the same one, so that others have good copies. Beside a process that writes, other bytes could change.
-    const [peer] = cluster.members
-    // The pages of clients are rewritten all the time.
-    await cluster.fill()
-    await peer!.kill()
-    begins(`${peer!.name}: ${flip(join(peer!.dataDir, 'pages', 'pages.lmdb'), random)} bytes of pages`)
-    await peer!.start()
+    const peer = cluster.members[0]!
+    for (let fills = 1; ; fills++) {
+      // The pages of clients are rewritten all the time.
+      await cluster.fill()
+      await peer.kill()
+      const flipped = flip(join(peer.dataDir, 'pages', 'pages.lmdb'), random)
+      if (flipped > 0) begins(`${peer.name}: ${flipped} bytes of pages`)
+      await peer.start()
+      if (flipped > 0) return
+      if (fills === FILLS) throw new Error(`${peer.name} has no pages although files were stored ${FILLS} times`)
+    }
   }
 }
