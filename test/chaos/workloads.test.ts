@@ -61,31 +61,42 @@ describe('the judge of the queue', () => {
 })
 
 describe('the judge of the names', () => {
-  const facts = { known: { '/a': 'there', '/b': 'absent' }, won: ['/race/1'] } as const
+  const facts = { known: { '/a': 4096, '/b': 'absent', '/c': 'unknown' }, won: ['/race/1'] } as const
+  const listed = (...paths: readonly string[]): { path: string; size: number }[] =>
+    paths.map((path) => ({ path, size: 4096 }))
 
-  it('what was created is there, and what was removed is not', () => {
-    expect(judgeNames([facts], ['/a', '/race/1'])).toEqual([])
-    expect(judgeNames([facts], ['/b', '/race/1'])).toEqual([
+  it('what was created is there with its size, and what was removed is not', () => {
+    expect(judgeNames([facts], listed('/a', '/race/1'))).toEqual([])
+    expect(judgeNames([facts], listed('/a', '/c', '/race/1'))).toEqual([])
+    expect(judgeNames([facts], listed('/b', '/race/1'))).toEqual([
       '/a was created, and is gone',
       '/b was removed, and is back'
+    ])
+    expect(judgeNames([{ ...facts, known: { '/a': 100 } }], listed('/a', '/race/1'))).toEqual([
+      '/a has 4096 bytes instead of 100'
     ])
   })
 
   it('a name that two clients have created, or that is gone, is a problem', () => {
-    expect(judgeNames([facts, { known: {}, won: ['/race/1'] }], ['/a', '/race/1'])).toEqual([
+    expect(judgeNames([facts, { known: {}, won: ['/race/1'] }], listed('/a', '/race/1'))).toEqual([
       '/race/1 was created by two clients'
     ])
-    expect(judgeNames([facts], ['/a'])).toEqual(['/race/1 was created, and is gone'])
+    expect(judgeNames([facts], listed('/a'))).toEqual(['/race/1 was created, and is gone'])
   })
 })
 
 describe('the model of fsx', () => {
   const bytes = (...values: number[]): Uint8Array => new Uint8Array(values)
   const written = (): FsxModel => {
-    const model = new FsxModel(16)
+    const model = new FsxModel(3 * 4096)
     model.truncate(8)
     model.mayWrite(0, bytes(1, 2, 3))
     model.write(0, bytes(1, 2, 3))
+    return model
+  }
+  const flushed = (): FsxModel => {
+    const model = written()
+    model.flushed()
     return model
   }
 
@@ -98,27 +109,60 @@ describe('the model of fsx', () => {
   })
 
   it('after a loss, a byte may have any value since the last flush, and no other', () => {
-    const model = written()
-    model.flushed()
+    const model = flushed()
     model.mayWrite(1, bytes(7))
     model.write(1, bytes(7))
-    expect(model.adopt(bytes(1, 2, 3, 0, 0, 0, 0, 0), 8)).toBeUndefined()
+    expect(model.adopt(bytes(1, 2, 3, 0, 0, 0, 0, 0), 8, true)).toBeUndefined()
     expect(model.whyNot(bytes(1, 2, 3), 0, 3)).toBeUndefined()
-    expect(written().adopt(bytes(0, 2, 0, 0, 0, 0, 0, 0), 8)).toBeUndefined()
-    const flushed = written()
-    flushed.flushed()
-    expect(flushed.adopt(bytes(1, 0, 3, 0, 0, 0, 0, 0), 8)).toBe(
-      'byte 1 is 0 after a loss; it was 2, and nothing else since the last flush'
-    )
+    expect(written().adopt(bytes(0, 2, 0, 0, 0, 0, 0, 0), 8, true)).toBeUndefined()
+    expect(flushed().adopt(bytes(1, 0, 3, 0, 0, 0, 0, 0), 8, true)).toBe('byte 1 is 0, it can be 2')
   })
 
-  it('after a loss, the size of a call without an outcome may be in force, and no other', () => {
+  it('after a loss, no byte has a value from before a truncation, or from before a hole of its whole page', () => {
+    const truncated = written()
+    truncated.mayTruncate(1)
+    truncated.truncate(1)
+    truncated.mayTruncate(3)
+    truncated.truncate(3)
+    expect(truncated.adopt(bytes(1, 2, 0), 3, true)).toBe('byte 1 is 2, it can be 0')
+    expect(truncated.adopt(bytes(0, 0, 0), 3, true)).toBeUndefined()
+
+    const page = new Uint8Array(2 * 4096).fill(5)
+    const punched = new FsxModel(3 * 4096)
+    punched.mayWrite(0, page)
+    punched.write(0, page)
+    punched.mayWrite(0, new Uint8Array(4097))
+    punched.punch(0, 4097)
+    const left = page.slice().fill(0, 0, 4097)
+    left[4096] = 5
+    expect(punched.adopt(left, 2 * 4096, true)).toBeUndefined()
+    left[0] = 5
+    expect(punched.adopt(left, 2 * 4096, true)).toBe('byte 0 is 5, it can be 0')
+  })
+
+  it('after a call without an outcome, the bytes of that call may be as before it, and no other', () => {
+    const uncertain = (): FsxModel => {
+      const model = written()
+      model.mayWrite(1, bytes(7, 8))
+      return model
+    }
+    const rest = [0, 0, 0, 0, 0]
+    expect(flushed().isUncertain).toBe(false)
+    expect(uncertain().isUncertain).toBe(true)
+    for (const read of [bytes(1, 2, 3, ...rest), bytes(1, 7, 3, ...rest), bytes(1, 7, 8, ...rest)])
+      expect(uncertain().adopt(read, 8, false)).toBeUndefined()
+    expect(uncertain().adopt(bytes(0, 7, 8, ...rest), 8, false)).toBe('byte 0 is 0, it can be 1')
+    expect(uncertain().adopt(bytes(1, 0, 8, ...rest), 8, false)).toBe('byte 1 is 0, it can be 2 or 7')
+    expect(uncertain().adopt(bytes(1, 0, 8, ...rest), 8, true)).toBeUndefined()
+  })
+
+  it('the size of a call without an outcome may be in force, and no other', () => {
     const model = written()
     model.mayTruncate(4)
-    expect(model.adopt(bytes(1, 2, 3, 0), 4)).toBeUndefined()
+    expect(model.adopt(bytes(1, 2, 3, 0), 4, false)).toBeUndefined()
     const sized = written()
     sized.truncate(4)
-    expect(sized.adopt(bytes(1, 2, 3, 0, 0), 5)).toBe('the file has 5 bytes after a loss, and had 4')
+    expect(sized.adopt(bytes(1, 2, 3, 0, 0), 5, true)).toBe('the file has 5 bytes, and had 4')
   })
 })
 
@@ -144,10 +188,10 @@ describe('the notes of a client that was killed', () => {
   it('a name has the state that the client has learned last', () => {
     const facts = names.facts([
       { path: '/a', state: 'unknown' },
-      { path: '/a', state: 'there' },
+      { path: '/a', state: 4096 },
       { path: '/b', state: 'unknown' },
       { won: '/race/1' }
     ])
-    expect(facts).toEqual({ known: { '/a': 'there', '/b': 'unknown' }, won: ['/race/1'] })
+    expect(facts).toEqual({ known: { '/a': 4096, '/b': 'unknown' }, won: ['/race/1'] })
   })
 })

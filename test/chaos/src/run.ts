@@ -64,7 +64,7 @@ class Run<C extends Cluster> {
   private readonly wrong: string[] = []
   private readonly rejected: Record<string, number> = {}
   private readonly sizes = new Map<string, number>()
-  /** When each program of each client has last carried out an operation, by `client workload`. */
+  /** When each program of each client has last ended an operation, in nanoseconds, by `client workload`. */
   private readonly workedAt = new Map<string, number>()
   private readonly clients: Client[] = []
   /** By index, from 1: the names of all clients, also of those that were killed. */
@@ -154,9 +154,9 @@ class Run<C extends Cluster> {
   private reported(client: string, report: Report): void {
     switch (report.type) {
       case 'progress':
-        for (const [workload, latencies] of Object.entries(report.latencies)) {
+        for (const [workload, { latencies, endNs }] of Object.entries(report.done)) {
           this.timeline.worked(workload, latencies)
-          if (latencies.length > 0) this.workedAt.set(`${client} ${workload}`, this.timeline.nowMs)
+          if (endNs !== undefined) this.workedAt.set(`${client} ${workload}`, endNs)
         }
         break
       case 'recorded':
@@ -192,13 +192,14 @@ class Run<C extends Cluster> {
     await makeTrouble(rounds, { world, timeline, random, roundMs, progress: () => this.progress(), log })
   }
 
-  /** Resolves when each program of each client has carried out an operation from now on. */
+  /** Resolves when each program of each client has ended an operation from now on. Reports have earlier ones, too. */
   private async progress(): Promise<void> {
     const since = this.timeline.nowMs
+    const sinceNs = Number(process.hrtime.bigint())
     const late = (): string[] =>
       this.clients
         .flatMap(({ name }) => WORKLOADS.map((workload) => `${name} ${workload.name}`))
-        .filter((key) => (this.workedAt.get(key) ?? -1) <= since)
+        .filter((key) => (this.workedAt.get(key) ?? 0) <= sinceNs)
     while (late().length > 0) {
       const dead = this.clients.find(({ isUp }) => !isUp)
       if (dead !== undefined) throw new Error(`${dead.name} has ended: ${dead.end}`)

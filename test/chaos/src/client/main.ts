@@ -70,7 +70,7 @@ const running = WORKLOADS.map((workload): Running => {
 const reporting = setInterval(() => {
   // A process that was stopped meanwhile gets one tick for it.
   for (const { runner } of running) runner.tick(REPORT_MS)
-  report({ type: 'progress', latencies: Object.fromEntries(running.map(({ name, runner }) => [name, runner.take()])) })
+  report({ type: 'progress', done: Object.fromEntries(running.map(({ name, runner }) => [name, runner.take()])) })
 }, REPORT_MS)
 
 async function stop(): Promise<void> {

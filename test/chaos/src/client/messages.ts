@@ -22,9 +22,17 @@ export interface ClientAsk {
 /** `stop` ends the programs, and `end` asks for what is left behind all of them. */
 export type Order = { readonly type: 'stop' } | { readonly type: 'end' }
 
+/** Calls that were carried out. */
+export interface Done {
+  /** For each of them, the milliseconds that its step took. */
+  readonly latencies: readonly number[]
+  /** When the last one ended, in nanoseconds of the machine's monotonic clock; undefined without one. */
+  readonly endNs?: number
+}
+
 export type Report =
-  /** By workload: the milliseconds that each operation since the last report took. */
-  | { readonly type: 'progress'; readonly latencies: Readonly<Record<string, readonly number[]>> }
+  /** What each workload has done since the last report. */
+  | { readonly type: 'progress'; readonly done: Readonly<Record<string, Done>> }
   /** The history has the operations on this file, which was created with this size. */
   | { readonly type: 'recorded'; readonly file: string; readonly size: number }
   /** A call was rejected. */

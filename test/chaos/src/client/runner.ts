@@ -1,6 +1,7 @@
 /** Runs one program of a client, and counts what it does. */
 import type { RandomSource } from '@quire/testing'
 import { WrongError, type Program } from '../workloads/workload.js'
+import type { Done } from './messages.js'
 
 export interface RunnerInit {
   readonly pauseMs: number
@@ -14,6 +15,7 @@ export interface RunnerInit {
 
 export class Runner {
   private readonly latencies: number[] = []
+  private endNs = 0
   private isStopped = false
   private readonly running: Promise<void>
   /** How long the step under way has taken, in ticks of a process that was not stopped. */
@@ -23,9 +25,10 @@ export class Runner {
     this.running = this.run()
   }
 
-  /** Returns the milliseconds that each operation since the last call took. */
-  take(): number[] {
-    return this.latencies.splice(0)
+  /** Returns what was done since the last call. */
+  take(): Done {
+    const latencies = this.latencies.splice(0)
+    return latencies.length === 0 ? { latencies } : { latencies, endNs: this.endNs }
   }
 
   /** Time has passed in which this process ran. */
@@ -48,9 +51,10 @@ export class Runner {
       const begin = performance.now()
       this.stepMs = 0
       try {
-        const done = (await program.step()) ?? 1
+        const calls = await program.step()
         const latency = performance.now() - begin
-        for (let i = 0; i < done; i++) this.latencies.push(latency)
+        for (let i = 0; i < calls; i++) this.latencies.push(latency)
+        if (calls > 0) this.endNs = Number(process.hrtime.bigint())
       } catch (error) {
         if (error instanceof WrongError) wrong(error.message)
         else rejected(error as Error)

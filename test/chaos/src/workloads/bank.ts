@@ -37,14 +37,17 @@ class Bank implements Program {
     this.shared = new Shared(context, '/bank', SIZE, true)
   }
 
-  async step(): Promise<number | void> {
+  async step(): Promise<number> {
     const { random } = this.context
     const mapping = await this.shared.mapping()
-    if (random.is(0.2)) return mapping.msync()
+    if (random.is(0.2)) {
+      await mapping.msync()
+      return 1
+    }
     if (random.is(0.3)) {
       const bytes = await mapping.read(0, LENGTH)
       if (wordsOf(bytes).getUint32(0, true) === 1) check(bytes)
-      return
+      return 1
     }
     using pinned = await mapping.pin(0, LENGTH, 'write')
     const words = wordsOf(pinned.bytes)
@@ -52,7 +55,7 @@ class Bank implements Program {
     check(pinned.bytes)
     const count = random.int(1, MAX_AT_ONCE)
     for (let i = 0; i < count; i++) this.transfer(words)
-    return count
+    return 1
   }
 
   private transfer(words: DataView): void {

@@ -48,10 +48,13 @@ class Counters implements Program {
     this.shared = new Shared(context, '/counters', SIZE, true)
   }
 
-  async step(): Promise<void> {
+  async step(): Promise<number> {
     const { random } = this.context
     const mapping = await this.shared.mapping()
-    if (random.is(0.2)) return this.flush()
+    if (random.is(0.2)) {
+      await this.flush()
+      return 1
+    }
     const i = random.int(0, OFFSETS.length - 1)
     const pinned = await mapping.pin(OFFSETS[i]!, 8, 'write')
     this.note({ tried: i })
@@ -59,6 +62,7 @@ class Counters implements Program {
     word.setUint32(0, word.getUint32(0, true) + 1, true)
     pinned.release()
     this.pending[i]!++
+    return 1
   }
 
   forget(error: Error): void {

@@ -1,7 +1,7 @@
 /**
  * Each client carries out random operations on a file of its own, and compares what it reads with a model in memory, as
- * the file system exerciser `fsx` does. When a session is lost, every byte must have a value that it has had since the
- * last flush.
+ * the file system exerciser `fsx` does. When a session is lost, every byte must have a value that it has had since it
+ * was durable. After a call without an outcome, only the bytes of that call may have one of two values.
  */
 import type { DsmFile } from '@quire/dsm-client'
 import { FsxModel } from './fsx-model.js'
@@ -22,17 +22,20 @@ export const fsx: Workload<null, null> = {
 class Fsx implements Program {
   private readonly shared: Shared
   private readonly model = new FsxModel(MAX_SIZE)
-  /** The session was lost: the file decides what is left. */
-  private isStale = false
+  /** The session was lost, and with it what had no flush. */
+  private isLost = false
 
   constructor(private readonly context: WorkloadContext) {
     this.shared = new Shared(context, `/fsx/${context.index}`, MAX_SIZE)
     this.model.truncate(MAX_SIZE)
   }
 
-  async step(): Promise<void> {
+  async step(): Promise<number> {
     const file = await this.shared.file()
-    if (this.isStale) return this.adopt(file)
+    if (this.isLost || this.model.isUncertain) {
+      await this.adopt(file)
+      return 1
+    }
     const { random } = this.context
     const { model } = this
     const offset = random.int(0, MAX_SIZE - 1)
@@ -47,14 +50,14 @@ class Fsx implements Program {
       await file.write(offset, bytes)
       model.write(offset, bytes)
     } else if (draw < 0.72) {
-      if (offset + length > model.size) return
+      if (offset + length > model.size) return 0
       const mapping = await this.shared.mapping()
       const bytes = this.bytes(length)
       model.mayWrite(offset, bytes)
       await mapping.write(offset, bytes)
       model.write(offset, bytes)
     } else if (draw < 0.8) {
-      if (offset + length > model.size) return
+      if (offset + length > model.size) return 0
       this.compare(await (await this.shared.mapping()).read(offset, length), offset, length)
     } else if (draw < 0.86) {
       const size = random.int(0, MAX_SIZE)
@@ -62,25 +65,25 @@ class Fsx implements Program {
       await file.truncate(size)
       model.truncate(size)
     } else if (draw < 0.92) {
-      if (offset + length > model.size) return
+      if (offset + length > model.size) return 0
       model.mayWrite(offset, new Uint8Array(length))
       await file.punchHole(offset, length)
-      model.write(offset, new Uint8Array(length))
+      model.punch(offset, length)
     } else {
       await file.sync()
       model.flushed()
     }
+    return 1
   }
 
   forget(error: Error): void {
     this.shared.forget(error)
-    // Without an outcome, a call may have changed the file, or may not.
-    if (error.name !== 'WrongError') this.isStale = true
+    if (error.name === 'SessionExpiredError') this.isLost = true
   }
 
   async settle(): Promise<void> {
     const file = await this.shared.file()
-    if (this.isStale) await this.adopt(file)
+    if (this.isLost || this.model.isUncertain) await this.adopt(file)
     const { size } = await file.stat()
     this.compare(await file.read(0, MAX_SIZE), 0, MAX_SIZE)
     if (size !== this.model.size) throw new WrongError(`the file has ${size} bytes, the model ${this.model.size}`)
@@ -91,12 +94,12 @@ class Fsx implements Program {
     if (problem !== undefined) throw new WrongError(`file ${this.context.index}: ${problem}`)
   }
 
-  /** Takes what the file has for the truth, if it can be. */
+  /** Takes what the file has for the truth, as far as a loss, or a call without an outcome, explains it. */
   private async adopt(file: DsmFile): Promise<void> {
     const { size } = await file.stat()
-    const problem = this.model.adopt(await file.read(0, MAX_SIZE), size)
+    const problem = this.model.adopt(await file.read(0, MAX_SIZE), size, this.isLost)
     if (problem !== undefined) throw new WrongError(`file ${this.context.index}: ${problem}`)
-    this.isStale = false
+    this.isLost = false
   }
 
   private bytes(length: number): Uint8Array {

@@ -31,13 +31,18 @@ class PrivateCopies implements Program {
     this.shared = new Shared(context, '/private', SIZE)
   }
 
-  async step(): Promise<void> {
+  async step(): Promise<number> {
     const { random, seat } = this.context
     const page = random.int(0, PAGES - 1)
-    if (seat === 1 && random.is(0.4)) return this.advance(page)
-    if (this.copy === undefined || random.is(0.05)) return this.map()
-    if (random.is(0.3)) return this.write(this.copy, page)
-    await this.read(this.copy, page)
+    if (seat === 1 && random.is(0.4)) {
+      await this.advance(page)
+      // The pin and the flush.
+      return 2
+    }
+    if (this.copy === undefined || random.is(0.05)) await this.map()
+    else if (random.is(0.3)) await this.write(this.copy, page)
+    else await this.read(this.copy, page)
+    return 1
   }
 
   forget(error: Error): void {

@@ -27,7 +27,7 @@ class Registers implements Program {
     this.shared = new Shared(context, '/registers', SIZE, true)
   }
 
-  async step(): Promise<void> {
+  async step(): Promise<number> {
     const { random } = this.context
     const [file, mapping] = [await this.shared.file(), await this.shared.mapping()]
     const page = random.int(0, REGISTER_PAGES - 1) * REGISTER_PAGE_BYTES
@@ -36,15 +36,17 @@ class Registers implements Program {
     if (draw < 0.4) await mapping.read(offset, 8)
     else if (draw < 0.45) await mapping.read(0, 2 * REGISTER_PAGE_BYTES)
     else if (draw < 0.49) await file.read(offset, 64)
-    else if (draw < 0.51) mapping.tryRead(offset, new Uint8Array(8))
+    // Without the page, these two do nothing.
+    else if (draw < 0.51) return mapping.tryRead(offset, new Uint8Array(8)) ? 1 : 0
     else if (draw < 0.6) await mapping.msync()
     else if (draw < 0.8) await this.write(file, mapping, offset)
     else if (draw < 0.9) await this.increment(offset)
     else if (draw < 0.94) await this.write(file, file, offset)
-    else if (draw < 0.96) mapping.tryWrite(offset, this.unique())
+    else if (draw < 0.96) return mapping.tryWrite(offset, this.unique()) ? 1 : 0
     else if (draw < 0.97) await this.punch(file, page)
     else if (draw < 0.985) await this.truncate(file, random.int(0, SIZE))
     else await this.truncate(file, SIZE)
+    return 1
   }
 
   forget(error: Error): void {

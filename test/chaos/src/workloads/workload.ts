@@ -23,10 +23,11 @@ export interface WorkloadContext {
 /** One client's program, which is carried out step by step. */
 export interface Program {
   /**
-   * Carries out one operation, or several and resolves with their number. A rejection is no failure as such: `forget`
-   * follows, and the next step. Throws {@link WrongError} for what must not be.
+   * Resolves with the number of calls that it has carried out: a pin is one, with all that happens under it, and a step
+   * may find nothing to do. A rejection is no failure as such: `forget` follows, and the next step. Throws
+   * {@link WrongError} for what must not be.
    */
-  step(): Promise<number | void>
+  step(): Promise<number>
   /** The step before was rejected. Its files may be dead. */
   forget(error: Error): void
   /** Makes durable what has no flush yet. Called at the end, when all faults are over. */
