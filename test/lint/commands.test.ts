@@ -38,7 +38,7 @@ async function sh(script: string, cwd: string, registry: string, cache: string):
   return child.exitCode
 }
 
-const BENCH = ['main', 'history-main', 'failover-main', 'endurance-main'].map((name) => `bench/dist/${name}.js`)
+const BENCH = ['main', 'failover-main', 'endurance-main'].map((name) => `bench/dist/${name}.js`)
 
 describe.each([...BENCH, 'sim/dist/main.js'])('the command of test/%s', (file) => {
   const run = (...args: string[]) =>
@@ -48,7 +48,7 @@ describe.each([...BENCH, 'sim/dist/main.js'])('the command of test/%s', (file) =
     const usage = expect.stringMatching(/^usage: pnpm \w+ [^]*--/) as string
     expect(run('--help')).toMatchObject({ status: 0, stdout: usage, stderr: '' })
     expect(run('--no-such-option')).toMatchObject({ status: 2, stdout: '', stderr: usage })
-  })
+  }, 60_000)
 })
 
 describe('the command quire', () => {
