@@ -31,7 +31,8 @@ const lost = [
 
 function verdict(history: readonly HistoryEvent[]): Verdict {
   const text = history.map((each) => JSON.stringify(each)).join('\n')
-  return verdictOf({ history: text, sizes: new Map([['7', 8192]]), notes: [], ends: {}, wrong: [], rejected: {} })
+  const sizes = new Map([['7', 8192]])
+  return verdictOf({ history: text, sizes, notes: [], ends: {}, wrong: [], kinds: [], rejected: {} })
 }
 
 function story(history: readonly HistoryEvent[]): StoryLine[] {

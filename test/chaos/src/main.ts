@@ -2,7 +2,7 @@
  * `pnpm chaos`: real peers and clients under faults. The histories must be linearizable, and nothing that was
  * acknowledged may be lost. The cluster is the run's own, or that of a user.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { readGivenFile, type GivenFile } from './cluster/given-file.js'
@@ -23,6 +23,8 @@ async function main(): Promise<number> {
   let given: GivenFile | undefined
   try {
     options = readOptions(process.argv.slice(2))
+    if (options.report !== undefined && existsSync(options.report))
+      throw new Error(`--report: ${options.report} exists already`)
     given = options.cluster === undefined ? undefined : readGivenFile(options.cluster)
   } catch (error) {
     console.error(`${(error as Error).message}\n${USAGE}`)

@@ -93,7 +93,8 @@ class Run<C extends Cluster> {
     const { timeline, wrong, rejected, sizes } = this
     writeFileSync(join(folder, 'files.json'), `${JSON.stringify(Object.fromEntries(sizes))}\n`)
     log('judging the history')
-    const verdict = verdictOf({ history: histories.join(''), sizes, notes, ends, wrong, rejected })
+    const kinds = this.init.faults.map(({ kind }) => kind)
+    const verdict = verdictOf({ history: histories.join(''), sizes, notes, ends, wrong, kinds, rejected })
     const clients = new Map(histories.flatMap((history, i) => idsOf(history).map((id) => [id, this.names[i]!])))
     return { ...verdict, timeline, clients, rejected, logged: cluster.logged() }
   }

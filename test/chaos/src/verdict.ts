@@ -1,5 +1,6 @@
 /** Judges a run. */
 import { judge, parseHistory, type Finding, type HistoryEvent } from '#linearizability'
+import { FAULT_KINDS, type FaultKind } from './faults/fault.js'
 import { WORKLOADS } from './workloads/index.js'
 import { REGISTER_PAGE_BYTES } from './workloads/registers.js'
 
@@ -13,6 +14,8 @@ export interface Observed {
   readonly ends: Readonly<Record<string, unknown>>
   /** What clients and the run itself have found wrong meanwhile. */
   readonly wrong: readonly string[]
+  /** The kinds of faults that the run has chosen from. */
+  readonly kinds: readonly FaultKind[]
   /** Rejected calls by the name of the error. */
   readonly rejected: Readonly<Record<string, number>>
 }
@@ -25,22 +28,25 @@ export interface Verdict {
   readonly judged: { readonly events: number; readonly operations: number; readonly objects: number }
 }
 
-/** Errors that faults explain. Any other one is a problem. */
-const EXPLAINED: readonly string[] = [
+/** Faults that take processes, lines or disks away for a while. */
+const OUTAGES: readonly FaultKind[] = ['kill', 'stop', 'partition', 'members', 'disk', 'rot', 'power']
+/** The faults that explain an error. Any other error is a problem. */
+const EXPLAINED: Readonly<Record<string, readonly FaultKind[]>> = {
   // A client was cut off or stopped for longer than its lease.
-  'SessionExpiredError',
+  SessionExpiredError: OUTAGES,
   // No majority for longer than the timeout of a call; or another client that holds a page was stopped for that long.
-  'UnavailableError',
-  'BusyError',
+  UnavailableError: OUTAGES,
+  BusyError: OUTAGES,
+  NoSpaceError: ['disk'],
   // Another client has cut the file off.
-  'PastEndError',
-  'NoSpaceError'
-]
+  PastEndError: FAULT_KINDS
+}
 
-export function verdictOf({ history, sizes, notes, ends, wrong, rejected }: Observed): Verdict {
+export function verdictOf({ history, sizes, notes, ends, wrong, kinds, rejected }: Observed): Verdict {
   const problems = [...wrong]
   for (const [name, count] of Object.entries(rejected))
-    if (!EXPLAINED.includes(name)) problems.push(`${count} calls were rejected with ${name}`)
+    if (!kinds.some((kind) => EXPLAINED[name]?.includes(kind)))
+      problems.push(`${count} calls were rejected with ${name}`)
   for (const workload of WORKLOADS) {
     const { name } = workload
     // The client that reads the end has been reported if it could not.

@@ -9,6 +9,7 @@ import type { Lines, Machines } from '../machines/machine.js'
 import type { Cluster } from './cluster.js'
 import { Operator } from './operator.js'
 import { OwnPeer } from './own-peer.js'
+import { complaintsIn, loggedIn, type Counted, type PeerLog } from './peer-logs.js'
 import { quire } from './quire.js'
 import { until } from './until.js'
 
@@ -27,17 +28,6 @@ const CHANGE_MS = 180_000
 const PORT = 4001
 /** A part of what a log keeps. */
 const FILLER_BYTES = 8 * 1024 * 1024
-/** What peers log, in the words of a run. */
-const LOGGED = [
-  ['snapshots installed', 'a snapshot from the leader has become the state'],
-  ['pages repaired', 'a damaged page was repaired'],
-  ['comparisons in which all were equal', 'all voters have the same state']
-] as const
-const COMPLAINTS = [
-  ['pages without a good copy', 'no peer has a good copy of a damaged page'],
-  ['peers with another state', 'a peer has another state than a majority of the voters'],
-  ['comparisons without a majority', 'the voters have different states']
-] as const
 
 export class OwnCluster implements Cluster<OwnPeer> {
   /** The peers that belong to the cluster. */
@@ -158,18 +148,17 @@ export class OwnCluster implements Cluster<OwnPeer> {
     await until(isOutgrown, () => "the leader's log to drop its entries", CHANGE_MS)
   }
 
-  logged(): [what: string, count: number][] {
-    return this.count(LOGGED)
+  logged(): Counted[] {
+    return loggedIn(this.logs)
   }
 
-  complaints(): [what: string, count: number][] {
-    return this.count(COMPLAINTS).filter(([, count]) => count > 0)
+  complaints(): Counted[] {
+    return complaintsIn(this.logs)
   }
 
-  /** Counts lines of each peer that ever belonged to the cluster. */
-  private count(lines: readonly (readonly [what: string, line: string])[]): [what: string, count: number][] {
-    const logs = this.all.map(({ log }) => readFileSync(log, 'utf8'))
-    return lines.map(([what, line]) => [what, logs.reduce((sum, log) => sum + log.split(line).length - 1, 0)])
+  /** Of each peer that ever belonged to the cluster. */
+  private get logs(): PeerLog[] {
+    return this.all.map(({ log, isRotten }) => ({ text: readFileSync(log, 'utf8'), isRotten }))
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -42,6 +42,8 @@ export class OwnPeer implements Killable, Stoppable {
   readonly beforeStart: (() => void)[] = []
   /** What the run remembers about the data directory, and forgets with it. */
   readonly notes: string[] = []
+  /** A fault has damaged its files. It stays so, also with other files. */
+  isRotten = false
   private child: Child | undefined
   private listens: Promise<boolean> = Promise.resolve(false)
 

@@ -2,7 +2,7 @@
 import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { OwnPeer } from '../cluster/own-peer.js'
-import { isInHub } from '../machines/namespaces.js'
+import { whyNoHub } from '../machines/namespaces.js'
 import type { OwnFault } from './fault.js'
 
 const LIBRARIES = ['/usr/lib/x86_64-linux-gnu', '/usr/lib/aarch64-linux-gnu', '/usr/lib', '/usr/lib64'].map(
@@ -29,7 +29,7 @@ function library(): string | undefined {
 function whyNot(): string | undefined {
   if (library() === undefined) return 'libfaketime is not installed'
   // The library leaves a file in /dev/shm behind for each process that is killed. That of the hub ends with it.
-  return isInHub() ? undefined : 'only root may have a /dev/shm of its own'
+  return whyNoHub()
 }
 
 /** The library reads how far the peer's wall clock is off from this file, once a second. */

@@ -41,6 +41,7 @@ export const fileCut: OwnFault = {
     const { cluster, random } = world
     await withFollower(world, async (peer) => {
       await peer.kill()
+      peer.isRotten = true
       const file = pick(peer, random)
       begins(`${peer.name}: ${file} has ${cut(join(peer.dataDir, file), random)} bytes left`)
       const message = await refusal(peer, file)

@@ -1,7 +1,7 @@
 /** Disks that are full. Each peer has a file system of its own in memory, because a run can set its size. */
 import { mkdirSync, statfsSync } from 'node:fs'
 import { command } from '../machines/command.js'
-import { isInHub } from '../machines/namespaces.js'
+import { whyNoHub } from '../machines/namespaces.js'
 import { oftenTheLeader, type OwnFault } from './fault.js'
 
 const MIB = 1024 * 1024
@@ -32,7 +32,7 @@ export const diskFull: OwnFault = {
   perMinute: 0.3,
   needs: 'the disk of a peer',
   // Mounts of the hub end with it.
-  whyNot: () => (isInHub() ? undefined : 'only root may mount file systems'),
+  whyNot: whyNoHub,
   async prepare({ disk }) {
     mkdirSync(disk, { recursive: true })
     await command(['mount', '-t', 'tmpfs', '-o', `size=${SIZE}`, 'tmpfs', disk])

@@ -1,15 +1,11 @@
 import type { OwnCluster } from '../cluster/own-cluster.js'
 import type { Lines, Machine } from '../machines/machine.js'
 import { whyNoCompiler } from '../machines/compiler.js'
-import { isInHub, whyNoNamespaces } from '../machines/namespaces.js'
+import { whyNoHub } from '../machines/namespaces.js'
 import { oftenTheLeader, type OwnFault, type World } from './fault.js'
 
 const MIN_MS = 2_000
 const MAX_MS = 15_000
-
-function whyNot(): string | undefined {
-  return isInHub() ? undefined : whyNoNamespaces()
-}
 
 function machinesOf({ cluster, clients }: World<OwnCluster>): Machine[] {
   return [...cluster.members, ...clients].map(({ machine }) => machine)
@@ -44,7 +40,13 @@ function bothWays(some: readonly Machine[], others: readonly Machine[]): (readon
   )
 }
 
-const rest = { kind: 'partition', lane: 'lines', perMinute: 0.25, needs: 'the lines of its machines', whyNot } as const
+const rest = {
+  kind: 'partition',
+  lane: 'lines',
+  perMinute: 0.25,
+  needs: 'the lines of its machines',
+  whyNot: whyNoHub
+} as const
 
 export const isolatePeer: OwnFault = {
   ...rest,
@@ -143,7 +145,7 @@ const MAX_DELAY_MS = 300
 export const farLine: OwnFault = {
   ...rest,
   name: 'line far',
-  whyNot: () => whyNot() ?? whyNoCompiler(),
+  whyNot: () => whyNoHub() ?? whyNoCompiler(),
   async make(world, begins) {
     const { random, pause } = world
     const lines = linesOf(world)

@@ -48,6 +48,7 @@ export const bitsFlipped: OwnFault = {
       // The pages of clients are rewritten all the time.
       await cluster.fill()
       await peer.kill()
+      peer.isRotten = true
       const flipped = flip(join(peer.dataDir, 'pages', 'pages.lmdb'), random)
       if (flipped > 0) begins(`${peer.name}: ${flipped} bytes of pages`)
       await peer.start()

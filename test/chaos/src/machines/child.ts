@@ -1,9 +1,13 @@
-/** A process of a run. It ends with this process, however that ends, if it reads its standard input. */
+/**
+ * A process of a run. It ends with this process, however that ends: by a signal of the kernel where there is one, and
+ * else if it reads its standard input.
+ */
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createWriteStream } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Machine } from './machine.js'
+import { tied } from './tied.js'
 
 export interface ChildInit {
   readonly machine: Machine
@@ -21,7 +25,7 @@ export class Child {
   private isPaused = false
 
   constructor({ machine, command, env = {}, log, onLine }: ChildInit) {
-    const [program, ...args] = machine.on(command)
+    const [program, ...args] = tied(machine.on(command))
     this.process = spawn(program!, args, { stdio: ['pipe', 'pipe', 'pipe'], env: { ...process.env, ...env } })
     this.exit = once(this.process, 'exit')
     this.process.stdin!.on('error', () => {})

@@ -5,6 +5,7 @@
 import { spawn, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { command } from './command.js'
+import { tied } from './tied.js'
 
 export interface FarLineInit {
   readonly program: string
@@ -31,8 +32,8 @@ export class FarLine {
     // The hub is reached through its bridge only.
     await command(['ip', 'link', 'set', IN_PROGRAM, 'arp', 'off', 'up'])
     await command(['ip', 'link', 'set', near, 'nomaster'])
-    const args = [near, IN_PROGRAM, String(Math.round(delayMs))]
-    const carrier = spawn(program, args, { stdio: ['pipe', 'pipe', 'inherit'] })
+    const [tie, ...args] = tied([program, near, IN_PROGRAM, String(Math.round(delayMs))])
+    const carrier = spawn(tie!, args, { stdio: ['pipe', 'pipe', 'inherit'] })
     const isReady = await Promise.race([
       once(carrier.stdout, 'data').then(() => true),
       once(carrier, 'exit').then(() => false)

@@ -4,7 +4,7 @@
  * The namespaces have no names: each exists as long as a process is in it. So nothing is left behind, however a run
  * ends.
  */
-import { spawn, type ChildProcess } from 'node:child_process'
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,6 +12,7 @@ import { command, hasProgram } from './command.js'
 import { compile } from './compiler.js'
 import { FarLine } from './far-line.js'
 import type { Lines, Machine, Machines } from './machine.js'
+import { tied } from './tied.js'
 
 const PROGRAMS = ['ip', 'nft', 'tc', 'nsenter', 'unshare']
 
@@ -20,7 +21,10 @@ export function whyNoNamespaces(): string | undefined {
   if (process.platform !== 'linux') return 'only Linux has network namespaces'
   if (process.getuid?.() !== 0) return 'only root may make network namespaces'
   const missing = PROGRAMS.filter((program) => !hasProgram(program))
-  return missing.length === 0 ? undefined : `missing programs: ${missing.join(', ')}`
+  if (missing.length > 0) return `missing programs: ${missing.join(', ')}`
+  // Root of a container may lack CAP_SYS_ADMIN.
+  const { status, stderr } = spawnSync('unshare', ['--net', '--mount', 'true'], { encoding: 'utf8' })
+  return status === 0 ? undefined : `no network namespaces: ${stderr.trim()}`
 }
 
 /** Set in the process that lives in the hub. */
@@ -31,13 +35,19 @@ export function isInHub(): boolean {
   return process.env[HUB] === '1'
 }
 
+/** Why this run has no machines of its own, with lines and disks and clocks; undefined if it has, or can. */
+export function whyNoHub(): string | undefined {
+  return isInHub() ? undefined : whyNoNamespaces()
+}
+
 /**
  * Runs this program again in a new network namespace, the hub, with the same arguments. Its mounts are its own,
  * too, and end with it. Resolves with its status.
  */
 export async function runInHub(): Promise<number> {
-  const again = ['--net', '--mount', process.execPath, ...process.execArgv, ...process.argv.slice(1)]
-  const child = spawn('unshare', again, { stdio: 'inherit', env: { ...process.env, [HUB]: '1' } })
+  const again = [process.execPath, ...process.execArgv, ...process.argv.slice(1)]
+  const [program, ...args] = tied(['unshare', '--net', '--mount', ...again])
+  const child = spawn(program!, args, { stdio: 'inherit', env: { ...process.env, [HUB]: '1' } })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
   const [status] = (await once(child, 'exit')) as [number | null]
   return status ?? 1
@@ -102,7 +112,8 @@ class Namespaces implements Machines {
   async add(name: string): Promise<Machine> {
     const number = this.all.size + 1
     // `cat` ends when this process does.
-    const keeper = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'ignore', 'inherit'] })
+    const [program, ...args] = tied(['unshare', '--net', 'cat'])
+    const keeper = spawn(program!, args, { stdio: ['pipe', 'ignore', 'inherit'] })
     await once(keeper, 'spawn')
     await untilUnshared(keeper.pid!)
     const near = `machine${number}`
