@@ -182,8 +182,8 @@ export class SimPeer {
   }
 
   /**
-   * Flips a bit of some row of a page, or loses the head of one. Returns false if there is no such row. A page that lost
-   * both of its rows would be a hole to every reader.
+   * Flips a bit of some row of a page, or loses the head of one. Returns false if there is no such row. A page that
+   * lost both of its rows would be a hole to every reader.
    */
   rot(random: RandomSource): boolean {
     const pages = this.folder?.pages
