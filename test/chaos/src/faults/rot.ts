@@ -5,17 +5,36 @@ import type { RandomSource } from '@quire/testing'
 import type { OwnFault } from './fault.js'
 
 const PAGE_BYTES = 4096
-const HEADER_BYTES = 28
-/** LMDB marks a page that holds a long value, and nothing else: here, a body (docs/storage.md, Layout). */
+/** The header of a page of LMDB ends with flags and, if the page begins a long value, the number of its pages. */
+const HEADER_BYTES = 24
 const FLAGS_OFFSET = 18
+const COUNT_OFFSET = 20
 const OVERFLOW = 4
 const MAX_FLIPPED = 40
 const TRIES = 4_000
 /** A peer that was behind may have no page of the file yet. */
 const FILLS = 5
 
+/** Bodies of pages are values of one page (docs/storage.md, Layout). So are some lists of free pages. */
+function isBody(page: Buffer): boolean {
+  return (
+    page.readUInt16LE(FLAGS_OFFSET) === OVERFLOW && page.readUInt32LE(COUNT_OFFSET) === 1 && !isListOfFreePages(page)
+  )
+}
+
+/**
+ * A list has its length and so many numbers of pages. LMDB trusts it: after a flip it would overwrite pages in use, and
+ * nothing but a comparison of the states would find that.
+ */
+function isListOfFreePages(page: Buffer): boolean {
+  const length = Number(page.readBigUInt64LE(HEADER_BYTES))
+  if (length === 0 || length >= (PAGE_BYTES - HEADER_BYTES) / 8) return false
+  const numbers = Array.from({ length: Math.min(length, 8) }, (_, i) => page.readBigInt64LE(HEADER_BYTES + 8 * (i + 1)))
+  return numbers.every((number) => Math.abs(Number(number)) < 2 ** 40)
+}
+
 /** Changes a byte in each of some bodies, which may be in use or free. Returns how many. */
-function flip(path: string, random: RandomSource): number {
+export function flip(path: string, random: RandomSource): number {
   const file = openSync(path, 'r+')
   try {
     const pages = Math.floor(fstatSync(file).size / PAGE_BYTES)
@@ -24,7 +43,7 @@ function flip(path: string, random: RandomSource): number {
     for (let tries = 0; pages > 0 && tries < TRIES && flipped < MAX_FLIPPED; tries++) {
       const start = random.int(0, pages - 1) * PAGE_BYTES
       readSync(file, page, 0, PAGE_BYTES, start)
-      if (page.readUInt16LE(FLAGS_OFFSET) !== OVERFLOW) continue
+      if (!isBody(page)) continue
       const at = random.int(HEADER_BYTES, PAGE_BYTES - 1)
       writeSync(file, Buffer.from([page[at]! ^ (1 << random.int(0, 7))]), 0, 1, start + at)
       flipped++
