@@ -36,13 +36,13 @@ interface Walked {
   readonly damagedRecords: number
 }
 
-function walk(backend: Backend): Walked {
+function walk(backend: Backend, sliceBytes = SLICE_BYTES): Walked {
   const view = lending(backend.view())
   const scrub = new ScrubWalk({ view, name: 'pages' })
   const damagedPages: WalkDamage[] = []
   let damagedRecords = 0
   for (let slices = 1; ; slices++) {
-    const slice = scrub.walk(SLICE_BYTES)
+    const slice = scrub.walk(sliceBytes)
     damagedPages.push(...slice.damagedPages)
     damagedRecords += slice.damagedRecords
     if (!slice.done) continue
@@ -107,6 +107,8 @@ describe.each(BACKENDS)('a scrub of rows in %s', (_, open) => {
         { file: 1, page: 9 + 1024, reason: "page 1033 of file 1: the checksum of the page's head does not match" }
       ]
     })
+    // Each slice ends after one row.
+    expect(walk(backend, 1).damagedPages).toEqual(walk(backend).damagedPages)
   })
 
   it('a walk reports a body under the key of another page, and the head that has no body now', async () => {

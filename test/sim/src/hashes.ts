@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { runSeeds, type Job, type WorkerEntry } from './runner.js'
+import { runSeeds, type Job, type Report, type WorkerEntry } from './runner.js'
 
 /** The seeds are 1 to this number. */
 export const HASHED_SEEDS = 60
@@ -20,10 +20,14 @@ interface HashesInit {
   readonly print?: (line: string) => void
 }
 
-/** Returns the exit code: 1 if a hash differs. */
+/** Returns the exit code: 1 if a hash differs, or a seed fails. */
 export async function checkHashes(init: HashesInit): Promise<number> {
   const { file, mode, seeds = HASHED_SEEDS, print = console.log } = init
-  const hashes = await hashSeeds(init, seeds)
+  const { hashes, failed } = await hashSeeds(init, seeds)
+  if (failed.length > 0) {
+    print(`failed: ${failed.join(' ')}`)
+    return 1
+  }
   if (mode === 'write') {
     await mkdir(dirname(file), { recursive: true })
     await writeFile(file, hashes.map((hash, i) => `${i + 1} ${hash}\n`).join(''))
@@ -37,12 +41,20 @@ export async function checkHashes(init: HashesInit): Promise<number> {
   return different.length > 0 ? 1 : 0
 }
 
-async function hashSeeds({ job, entry, workers }: HashesInit, seeds: number): Promise<string[]> {
+async function hashSeeds(
+  { job, entry, workers }: HashesInit,
+  seeds: number
+): Promise<{ readonly hashes: string[]; readonly failed: number[] }> {
   const hashes: string[] = []
+  const failed: number[] = []
   let next = 1
   const take = (): number | undefined => (next <= seeds ? next++ : undefined)
-  await runSeeds(job, workers, entry, { take, report: ({ seed, hash }) => void (hashes[seed - 1] = hash!) })
-  return hashes
+  const report = ({ seed, hash, failure }: Report): void => {
+    hashes[seed - 1] = hash!
+    if (failure !== undefined) failed.push(seed)
+  }
+  await runSeeds(job, workers, entry, { take, report })
+  return { hashes, failed }
 }
 
 async function readHashes(file: string): Promise<ReadonlyMap<number, string>> {

@@ -36,8 +36,11 @@ export interface MemoryStorage extends BackendStorage {
    * no such bit.
    */
   damage(table: BackendTable, position: number, bit: number): boolean
-  /** Loses the row at `position` in the order of insertion. Returns false if there is none. */
-  lose(table: BackendTable, position: number): boolean
+  /**
+   * Loses the head at `position` in the order of insertion, so that its page is a body alone. Returns false if there is
+   * no such head.
+   */
+  loseHead(position: number): boolean
   /** Number of rows. */
   readonly size: number
 }
@@ -155,9 +158,10 @@ class SharedRows implements MemoryStorage {
     return true
   }
 
-  lose(table: BackendTable, position: number): boolean {
-    const name = [...this.rows(table).keys()][position]
-    return name !== undefined && this.rows(table).delete(name)
+  loseHead(position: number): boolean {
+    const heads = this.rows('heads')
+    const name = [...heads.keys()][position]
+    return name !== undefined && this.rows('bodies').has(name) && heads.delete(name)
   }
 
   rows(table: BackendTable): Rows {

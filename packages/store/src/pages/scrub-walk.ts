@@ -123,14 +123,15 @@ export class ScrubWalk {
     const bodies = this.view.from('bodies', this.next)[Symbol.iterator]()
     try {
       for (const [lentKey, lentHead] of this.view.from('heads', this.next)) {
-        if (slice.isFull) {
-          this.next = lentKey.slice()
-          return 'full'
-        }
         // Copies, because the views are valid only until the next row.
         const [key, head] = [lentKey.slice(), lentHead.slice()]
         const { value: found } = bodies.next()
         const order = found === undefined ? 1 : compare(found[0], key)
+        if (slice.isFull) {
+          // The next slice begins with the body if that has no head.
+          this.next = order < 0 ? found![0].slice() : key
+          return 'full'
+        }
         if (order < 0) return this.orphan(slice, found![0].slice())
         const body = order === 0 ? found![1] : undefined
         slice.add(key.length + head.length + (body?.length ?? 0))

@@ -188,7 +188,7 @@ export class SimPeer {
   rot(random: RandomSource): boolean {
     const pages = this.folder?.pages
     if (pages === undefined) return false
-    if (random.is(0.25)) return pages.lose('heads', random.int(0, 15))
+    if (random.is(0.25)) return pages.loseHead(random.int(0, 15))
     const table = random.pick(['heads', 'bodies'] as const)
     const bytes = table === 'heads' ? HEAD_BYTES : PAGE_BYTES - TAIL_BYTES
     return pages.damage(table, random.int(0, 15), random.int(0, 8 * bytes - 1))
