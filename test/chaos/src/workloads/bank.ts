@@ -1,4 +1,5 @@
 /** Clients move money between accounts under pins. The accounts are one page, so no state of it may lack money. */
+import type { Mapping } from '@quire/dsm-client'
 import { Shared, WrongError, wordsOf, type Program, type Workload, type WorkloadContext } from './workload.js'
 
 const ACCOUNTS = 16
@@ -8,8 +9,8 @@ const TOTAL = ACCOUNTS * BALANCE
 const HEAD = 8
 const LENGTH = HEAD + 8 * ACCOUNTS
 const SIZE = 4096
-/** Transfers under one pin. */
-const MAX_AT_ONCE = 4
+/** Transfers in a row, each under a pin. Others wait for the page meanwhile. */
+const MAX_IN_A_ROW = 4
 
 export const bank: Workload<null, number> = {
   name: 'bank',
@@ -49,17 +50,17 @@ class Bank implements Program {
       if (wordsOf(bytes).getUint32(0, true) === 1) check(bytes)
       return 1
     }
+    const count = random.int(1, MAX_IN_A_ROW)
+    for (let i = 0; i < count; i++) await this.transfer(mapping)
+    return count
+  }
+
+  private async transfer(mapping: Mapping): Promise<void> {
+    const { random } = this.context
     using pinned = await mapping.pin(0, LENGTH, 'write')
     const words = wordsOf(pinned.bytes)
     fill(words)
     check(pinned.bytes)
-    const count = random.int(1, MAX_AT_ONCE)
-    for (let i = 0; i < count; i++) this.transfer(words)
-    return 1
-  }
-
-  private transfer(words: DataView): void {
-    const { random } = this.context
     const amount = random.int(1, 100)
     for (const change of [-amount, amount]) {
       const at = HEAD + 8 * random.int(0, ACCOUNTS - 1)

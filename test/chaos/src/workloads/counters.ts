@@ -1,9 +1,12 @@
 /** All clients increment the same counters under pins. An increment counts when it is flushed. */
+import type { Mapping } from '@quire/dsm-client'
 import { Shared, wordsOf, type Program, type Workload, type WorkloadContext } from './workload.js'
 
 /** Some share a page, others do not. */
 const OFFSETS = [0, 8, 4096, 3 * 4096 + 4088]
 const SIZE = 4 * 4096
+/** Increments in a row, each under a pin. */
+const MAX_IN_A_ROW = 3
 
 /** An increment of this counter begins; or a flush has confirmed these. */
 type CounterNote = { readonly tried: number } | { readonly flushed: readonly number[] }
@@ -56,13 +59,18 @@ class Counters implements Program {
       return 1
     }
     const i = random.int(0, OFFSETS.length - 1)
+    const count = random.int(1, MAX_IN_A_ROW)
+    for (let j = 0; j < count; j++) await this.increment(mapping, i)
+    return count
+  }
+
+  private async increment(mapping: Mapping, i: number): Promise<void> {
     const pinned = await mapping.pin(OFFSETS[i]!, 8, 'write')
     this.note({ tried: i })
     const word = wordsOf(pinned.bytes)
     word.setUint32(0, word.getUint32(0, true) + 1, true)
     pinned.release()
     this.pending[i]!++
-    return 1
   }
 
   forget(error: Error): void {

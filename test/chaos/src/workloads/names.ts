@@ -24,7 +24,7 @@ type Listed = Pick<FileStat, 'path' | 'size'>
 
 export const names: Workload<NamesFacts, readonly Listed[], NamesNote> = {
   name: 'names',
-  pauseMs: 25,
+  pauseMs: 15,
   program: (context) => new Names(context),
   end: ({ client, folder }) => listAll(client, `${folder}/names/`),
   facts: (notes) => {
@@ -77,13 +77,8 @@ class Names implements Program {
   }
 
   async step(): Promise<number> {
-    const draw = this.context.random.next()
-    if (draw < 0.3) return this.create()
-    if (draw < 0.5) return this.rename()
-    if (draw < 0.65) return this.truncate()
-    if (draw < 0.8) return this.remove()
-    if (draw < 0.9) return this.look()
-    return this.compete()
+    const changes = await this.change()
+    return changes + (await this.look())
   }
 
   forget(): void {
@@ -95,6 +90,15 @@ class Names implements Program {
     // What a call without an outcome has done is known now.
     const there = new Map((await listAll(this.context.client, this.own)).map(({ path, size }) => [path, size]))
     for (const path of this.paths((known) => known === 'unknown')) this.learn(path, there.get(path) ?? 'absent')
+  }
+
+  private change(): Promise<number> {
+    const draw = this.context.random.next()
+    if (draw < 0.35) return this.create()
+    if (draw < 0.55) return this.rename()
+    if (draw < 0.7) return this.truncate()
+    if (draw < 0.9) return this.remove()
+    return this.compete()
   }
 
   private makeNames(): void {
