@@ -23,8 +23,8 @@ describe('the judge of the counters', () => {
 })
 
 it('the judge of the bank misses money', () => {
-  expect(bank.judge([], 16_000)).toEqual([])
-  expect(bank.judge([], 15_999)).toEqual(['the accounts hold 15999 instead of 16000'])
+  expect(bank.judge([], [16_000, 16_000])).toEqual([])
+  expect(bank.judge([], [16_000, 15_999])).toEqual(['branch 1 holds 15999 instead of 16000'])
 })
 
 describe('the judge of the queue', () => {

@@ -1,27 +1,33 @@
-/** Clients move money between accounts under pins. The accounts are one page, so no state of it may lack money. */
+/**
+ * Clients move money between accounts of a branch under pins. A branch is one page, so no state of it may lack money.
+ */
 import type { Mapping } from '@quire/dsm-client'
 import { Shared, WrongError, wordsOf, type Program, type Workload, type WorkloadContext } from './workload.js'
 
 const ACCOUNTS = 16
 const BALANCE = 1_000
 const TOTAL = ACCOUNTS * BALANCE
-/** A word in front says whether the accounts have been filled. */
+/** A word in front says whether the accounts of the branch have been filled. */
 const HEAD = 8
 const LENGTH = HEAD + 8 * ACCOUNTS
-const SIZE = 4096
+const PAGE_BYTES = 4096
+/** The page of each branch. With a few, not all clients wait for the same page. */
+const BRANCHES = [0, 1, 2, 3].map((page) => page * PAGE_BYTES)
+const SIZE = BRANCHES.length * PAGE_BYTES
 /** Transfers in a row, each under a pin. Others wait for the page meanwhile. */
 const MAX_IN_A_ROW = 4
 
-export const bank: Workload<null, number> = {
+export const bank: Workload<null, readonly number[]> = {
   name: 'bank',
   pauseMs: 15,
   program: (context) => new Bank(context),
   end: async (context) => {
     const mapping = await new Shared(context, '/bank', SIZE, true).mapping()
-    return totalOf(await mapping.read(0, LENGTH))
+    return Promise.all(BRANCHES.map(async (branch) => totalOf(await mapping.read(branch, LENGTH))))
   },
   facts: () => null,
-  judge: (_facts, total) => (total === TOTAL ? [] : [`the accounts hold ${total} instead of ${TOTAL}`])
+  judge: (_facts, totals) =>
+    totals.flatMap((total, i) => (total === TOTAL ? [] : [`branch ${i} holds ${total} instead of ${TOTAL}`]))
 }
 
 function totalOf(bytes: Uint8Array): number {
@@ -45,19 +51,20 @@ class Bank implements Program {
       await mapping.msync()
       return 1
     }
+    const branch = random.pick(BRANCHES)
     if (random.is(0.3)) {
-      const bytes = await mapping.read(0, LENGTH)
+      const bytes = await mapping.read(branch, LENGTH)
       if (wordsOf(bytes).getUint32(0, true) === 1) check(bytes)
       return 1
     }
     const count = random.int(1, MAX_IN_A_ROW)
-    for (let i = 0; i < count; i++) await this.transfer(mapping)
+    for (let i = 0; i < count; i++) await this.transfer(mapping, branch)
     return count
   }
 
-  private async transfer(mapping: Mapping): Promise<void> {
+  private async transfer(mapping: Mapping, branch: number): Promise<void> {
     const { random } = this.context
-    using pinned = await mapping.pin(0, LENGTH, 'write')
+    using pinned = await mapping.pin(branch, LENGTH, 'write')
     const words = wordsOf(pinned.bytes)
     fill(words)
     check(pinned.bytes)
@@ -74,9 +81,9 @@ class Bank implements Program {
 
   async settle(): Promise<void> {
     const mapping = await this.shared.mapping()
-    {
+    for (const branch of BRANCHES) {
       // A run may be too short for a transfer.
-      using pinned = await mapping.pin(0, LENGTH, 'write')
+      using pinned = await mapping.pin(branch, LENGTH, 'write')
       fill(wordsOf(pinned.bytes))
     }
     await mapping.msync()

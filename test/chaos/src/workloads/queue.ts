@@ -127,8 +127,9 @@ class Queue implements Program {
       this.pending.takes += takes.length
     }
     await this.flush()
-    // The pin and the flush.
-    return 2
+    endsOf(wordsOf(await mapping.read(0, HEAD)))
+    // The pin, the flush and the read.
+    return 3
   }
 
   private putOne(words: DataView): string[] {
