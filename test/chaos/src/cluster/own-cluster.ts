@@ -2,7 +2,7 @@
 import { freePorts } from '@quire/cli/internal'
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
 import { formatClusterFile } from '@quire/store/internal/cli'
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { command } from '../machines/command.js'
 import type { Lines, Machines } from '../machines/machine.js'
@@ -164,6 +164,7 @@ export class OwnCluster implements Cluster<OwnPeer> {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.operatorOrNone?.[Symbol.asyncDispose]()
     await Promise.all(this.all.map((peer) => peer.kill()))
+    if (this.complaints().length > 0) this.all.forEach(keepPages)
     for (const peer of this.all) await this.init.release(peer)
   }
 
@@ -220,4 +221,10 @@ export class OwnCluster implements Cluster<OwnPeer> {
     await peer.kill()
     this.members.splice(this.members.indexOf(peer), 1)
   }
+}
+
+/** Copies the pages of a peer beside its log, because its disk may end with the run. */
+function keepPages({ dataDir, folder }: OwnPeer): void {
+  const pages = join(dataDir, 'pages')
+  if (existsSync(pages)) cpSync(pages, join(folder, 'pages'), { recursive: true })
 }
