@@ -58,6 +58,8 @@ it('clients that are cut from the leader are one at least', async () => {
 
 describe('bits that flip', () => {
   const PAGE_BYTES = 4096
+  /** The third page, behind its header. */
+  const BODY = 2 * PAGE_BYTES + 24
 
   /** A peer whose file gets a body with the given call of `fill`. */
   function clusterOf(filledAt: number): { readonly cluster: object; readonly path: string } {
@@ -69,7 +71,10 @@ describe('bits that flip', () => {
     writeFileSync(path, pages)
     let fills = 0
     const fill = (): Promise<void> => {
+      // A value of one page, which does not look like a list of free pages.
+      pages.fill(255, BODY)
       pages.writeUInt16LE(4, 2 * PAGE_BYTES + 18)
+      pages.writeUInt32LE(1, 2 * PAGE_BYTES + 20)
       if (++fills === filledAt) writeFileSync(path, pages)
       return Promise.resolve()
     }
@@ -84,7 +89,7 @@ describe('bits that flip', () => {
     expect(begun).toEqual(['peer1: 40 bytes of pages'])
     const pages = readFileSync(path)
     expect(pages.subarray(0, 2 * PAGE_BYTES).every((byte) => byte === 0)).toBe(true)
-    expect(pages.subarray(2 * PAGE_BYTES + 28).some((byte) => byte !== 0)).toBe(true)
+    expect(pages.subarray(BODY).some((byte) => byte !== 255)).toBe(true)
   })
 
   it('a peer that never has a body is a failure, and no fault', async () => {
