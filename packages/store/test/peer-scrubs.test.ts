@@ -71,6 +71,17 @@ async function diverge(...peers: readonly ClusterPeer[]): Promise<void> {
   }
 }
 
+/** Three peers with some files on their disks. A test damages what one of them has of the first file. */
+async function storeFiles() {
+  await setUp(['a', 'b', 'c'])
+  await cluster.store(3)
+  await cluster.converge()
+  await cluster.clock.advance(1_000)
+  const damaged = cluster.peers[1]!
+  const { state } = damaged.core.root.replica.applier
+  return { damaged, state, file: state.list('/', '', 1)[0]!.id }
+}
+
 describe('peers that compare their states', () => {
   it('healthy peers agree under load, again and again, and say so once for each comparison', async () => {
     await setUp(['a', 'b', 'c'])
@@ -172,13 +183,7 @@ describe('peers that compare their states', () => {
   )
 
   it('a page whose head is gone is damaged, not absent, and a peer repairs it', async () => {
-    await setUp(['a', 'b', 'c'])
-    await cluster.store(3)
-    await cluster.converge()
-    await cluster.clock.advance(1_000)
-    const damaged = cluster.peers[1]!
-    const { state } = damaged.core.root.replica.applier
-    const file = state.list('/', '', 1)[0]!.id
+    const { damaged, state, file } = await storeFiles()
     const { bytes } = state.page(file, 0)
     await cluster.run(change(damaged.pages, { table: 'heads', key: pageKey(file, 0), value: undefined }))
     expect(() => state.page(file, 0)).toThrow(DamagedPageError)
@@ -192,13 +197,7 @@ describe('peers that compare their states', () => {
     ['a head', 'heads'],
     ['a body', 'bodies']
   ] as const)('a peer removes %s of a page that no other peer has', async (_, table) => {
-    await setUp(['a', 'b', 'c'])
-    await cluster.store(3)
-    await cluster.converge()
-    await cluster.clock.advance(1_000)
-    const damaged = cluster.peers[1]!
-    const { state } = damaged.core.root.replica.applier
-    const file = state.list('/', '', 1)[0]!.id
+    const { damaged, file } = await storeFiles()
     // As if a bit of the key had flipped.
     const stray = { table, key: pageKey(file + 64, 0), value: new Uint8Array(44).fill(1) }
     await cluster.run(change(damaged.pages, stray))
@@ -208,13 +207,7 @@ describe('peers that compare their states', () => {
   })
 
   it('the rows of a removed page go, even if damage has left one without the other', async () => {
-    await setUp(['a', 'b', 'c'])
-    await cluster.store(3)
-    await cluster.converge()
-    await cluster.clock.advance(1_000)
-    const damaged = cluster.peers[1]!
-    const { state } = damaged.core.root.replica.applier
-    const file = state.list('/', '', 1)[0]!.id
+    const { damaged, state, file } = await storeFiles()
     await cluster.run(change(damaged.pages, { table: 'heads', key: pageKey(file, 0), value: undefined }))
     await cluster.truncate(file, 0)
     await cluster.converge()
