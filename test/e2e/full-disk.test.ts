@@ -187,6 +187,13 @@ async function checkpointed(peers: readonly DiskPeer[], megabytes: number): Prom
   }, 'the pages to be in the files')
 }
 
+/** A client that ends with the test. */
+async function connect(peers: readonly DiskPeer[]): Promise<DsmClient> {
+  const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
+  undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+  return client
+}
+
 async function haveTheSame(peers: readonly DiskPeer[]): Promise<void> {
   await until(async () => {
     const [first, ...rest] = await statuses(peers)
@@ -211,8 +218,7 @@ describe('a full disk', () => {
     async () => {
       const peers = await startPeers()
       const { leader: full } = await leaderOf(peers)
-      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
-      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      const client = await connect(peers)
       await write(client, '/before', 2)
       await checkpointed(peers, 2)
 
@@ -266,8 +272,7 @@ describe('a full disk', () => {
     async () => {
       const peers = await startPeers(mountExt4)
       const { leader: full } = await leaderOf(peers)
-      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
-      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      const client = await connect(peers)
       await write(client, '/before', 2)
       await checkpointed(peers, 2)
 
@@ -289,8 +294,7 @@ describe('a full disk', () => {
     async () => {
       const peers = await startPeers()
       const { leader } = await leaderOf(peers)
-      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
-      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      const client = await connect(peers)
       await write(client, '/before', 2)
       const [full, other] = peers.filter((peer) => peer !== leader) as [DiskPeer, DiskPeer]
 
@@ -315,8 +319,7 @@ describe('a full disk', () => {
     async () => {
       const peers = await startPeers()
       await leaderOf(peers)
-      const client = await createDsmClient({ peers: peers.map(({ address }) => address) })
-      undo.push(() => client.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      const client = await connect(peers)
       await write(client, '/before', 2)
       await checkpointed(peers, 2)
       for (const peer of peers) await peer.fill()
@@ -325,8 +328,7 @@ describe('a full disk', () => {
       // The first leader that noticed may have handed over to one that had not noticed. From here on no peer has more
       // room than the leader.
       const { term } = await leaderOf(peers)
-      const reader = await createDsmClient({ peers: peers.map(({ address }) => address) })
-      undo.push(() => reader.close({ signal: AbortSignal.timeout(2000) }).catch(() => {}))
+      const reader = await connect(peers)
       expect((await (await reader.open('/before')).read(MIB, 1))[0]).toBe(2)
       expect((await leaderOf(peers)).term).toBe(term)
       expect(peers.every(({ isUp }) => isUp)).toBe(true)

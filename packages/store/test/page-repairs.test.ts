@@ -94,7 +94,7 @@ it('a page is removed when all other members have none, and lost when one of the
   repairs.stop()
 })
 
-it('while the memtables are full, copies are asked for only if somebody waits for the page', async () => {
+it('while the active memtable is full, copies are asked for only if somebody waits for the page', async () => {
   const { clock, asked, applier, repairs, answer, good } = damagedPeer()
   applier.isFull = true
   for (const page of [2, 3]) repairs.found(1, page)

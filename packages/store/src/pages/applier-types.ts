@@ -94,7 +94,7 @@ export interface Applier {
   damage(file: number, page: number): DamagedPage | undefined
   /** See `PageStore.repair`. The next checkpoint makes the repair durable. */
   repair(file: number, page: number, copy: StoredPage | undefined): void
-  /** Both memtables are full, so further repairs should wait for the checkpoint. */
+  /** The active memtable is full, so further repairs should wait for a checkpoint. */
   readonly isFull: boolean
   /** Undefined during `replace`. */
   usage(): BackendUsage | undefined

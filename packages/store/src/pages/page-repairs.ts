@@ -196,7 +196,7 @@ export class PageRepairs {
     return true
   }
 
-  /** Ends the repair if no member can help. What is left of a page that all others lack is removed. */
+  /** Ends the repair if no member can help. Removes the rest of the page if all other members lack it. */
   private giveUp(repair: Repair): boolean {
     const { file, page, useless } = repair
     const members = this.init.members()
