@@ -104,7 +104,8 @@ export class Writer {
 /**
  * Reads values from a buffer that the caller owns.
  *
- * `raw` returns views of that buffer.
+ * `raw` returns views of that buffer, which are never of Node's class Buffer. `slice` of a Buffer does not copy, and
+ * callers copy with it.
  */
 export class Reader {
   private readonly view: DataView
@@ -149,7 +150,7 @@ export class Reader {
 
   raw(length: number): Uint8Array {
     const start = this.take(length)
-    return this.bytes.subarray(start, start + length)
+    return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length)
   }
 
   private take(length: number): number {

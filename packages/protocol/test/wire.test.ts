@@ -6,6 +6,7 @@ import {
   FrameTooLargeError,
   MAX_BULK_FRAME_BYTES,
   MAX_RAFT_FRAME_BYTES,
+  bytes,
   clientMessage,
   decode,
   decodeFrame,
@@ -148,6 +149,14 @@ describe('decoding', () => {
     // An append that claims 4096 entries and ends after the count.
     const claim = new Uint8Array([12, 1, 0, 0, 0, 0x80, 0x20])
     expect(() => decode(raftMessage, claim)).toThrow(/items in 0 bytes/)
+  })
+
+  it('decoding makes no Buffers of a Buffer, because the slice of a Buffer is not a copy', () => {
+    const frame = Buffer.from(encode(bytes(10), Uint8Array.of(1, 2)))
+    const decoded = decode(bytes(10), frame)
+    const copy = decoded.slice()
+    frame.fill(255)
+    expect([decoded.constructor, copy]).toEqual([Uint8Array, Uint8Array.of(1, 2)])
   })
 
   it('decoding refuses an integer that has a shorter encoding', () => {

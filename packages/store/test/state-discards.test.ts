@@ -134,6 +134,21 @@ describe('truncate', () => {
     expect(h.bytes(file, 2)).toEqual(filled(0))
   })
 
+  it('a truncate that cuts a page leaves its former bytes as they are, because a checkpoint may still write them', () => {
+    const h = new Files()
+    const file = h.file(h.one, '/a', { size: PAGE })
+    const epoch = h.own(file, 0, h.one)
+    const pages = [{ file, page: 0, epoch, seq: 1, bytes: filled(8) }]
+    h.machine.apply(
+      h.index + 1,
+      'normal',
+      Buffer.from(encodeCommand({ type: 'writeback', session: h.one, pages, at: 1 }))
+    )
+    const before = h.bytes(file, 0)
+    h.truncate(file, 100)
+    expect(before).toEqual(filled(8))
+  })
+
   it('a truncate copies the bytes of its entry, so that the caller may reuse the buffer', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { size: 2 * PAGE })

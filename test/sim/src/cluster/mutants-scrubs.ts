@@ -34,6 +34,13 @@ export const SCRUB_MUTANTS: readonly Mutant[] = [
     replace: 'const key = recordKey(kind, a, b);\n            if (value === null)\n                continue;'
   },
   {
+    name: 'decoded bytes are Buffers, whose slice does not copy',
+    rule: 'docs/storage.md, Checkpoints',
+    file: 'protocol/dist/codec.js',
+    find: 'return new Uint8Array(this.bytes.buffer, this.bytes.byteOffset + start, length);',
+    replace: 'return this.bytes.subarray(start, start + length);'
+  },
+  {
     name: 'a comparison opens its view late',
     rule: RULE,
     file: 'store/dist/peer/group.js',
