@@ -3,6 +3,7 @@
  * protocol, and it dials only on request.
  */
 import '../portable/polyfill.js'
+import type { YamuxMuxerInit } from '@chainsafe/libp2p-yamux'
 import type { MultiaddrConnection, PeerId, PrivateKey, Upgrader } from '@libp2p/interface'
 import { MAX_ROUND_TRIP_MS } from '@quire/protocol'
 import type { Libp2pOptions } from 'libp2p'
@@ -11,6 +12,7 @@ import { CLOSE_TIMEOUT_MS } from '../portable/close-connection.js'
 import type { Transports } from '../portable/connection-dialer.js'
 import { messageOf } from '../portable/failures.js'
 import { createGate, type Allow, type Gate } from '../portable/gate.js'
+import { withLateWindowUpdates } from '../portable/late-window-updates.js'
 import type { Libp2pNetwork } from '../portable/libp2p-network.js'
 import { parseListenAddress } from '../portable/multiaddr.js'
 import { PEER_WINDOW_BYTES, type RelayRole } from '../portable/relay/relay-limits.js'
@@ -18,6 +20,7 @@ import { relayIn } from '../portable/relay/relay-address.js'
 import { Strangers } from '../portable/strangers.js'
 import { ListenError } from './errors.js'
 import { nodeEventLoop } from './event-loop.js'
+import { withJoinedWrites } from './joined-writes.js'
 import { cryptoOfRuntime, type NoiseCrypto } from './noise-crypto.js'
 
 export interface Libp2pNetworkInit {
@@ -113,9 +116,8 @@ function libp2pOptions(
     privateKey: init.privateKey,
     addresses: { listen },
     transports: [tcp({ maxConnections: maxSockets })],
-    connectionEncrypters: [noise({ crypto: init.noiseCrypto })],
-    // A remote opens early streams before this node has finished accepting the connection.
-    streamMuxers: [yamux({ maxEarlyStreams: MAX_EARLY_STREAMS, streamOptions: streamOptions(init.relay) })],
+    connectionEncrypters: [(components) => withJoinedWrites(noise({ crypto: init.noiseCrypto })(components))],
+    streamMuxers: [() => withLateWindowUpdates(yamux(muxerOptions(init.relay))())],
     services: {
       transports: ({ transportManager }) => ({ dial: (address, options) => transportManager.dial(address, options) }),
       upgrader: ({ upgrader }) => upgrader
@@ -157,7 +159,11 @@ function mayEnter(
   return isAllowed || strangers.admit(connection)
 }
 
-/** A relay keeps up to a window of each stream that it relays. */
-function streamOptions(relay: RelayRole | undefined): { maxStreamWindowSize?: number } {
-  return relay === undefined ? {} : { maxStreamWindowSize: PEER_WINDOW_BYTES }
+function muxerOptions(relay: RelayRole | undefined): YamuxMuxerInit {
+  // A remote opens early streams before this node has finished accepting the connection.
+  const maxEarlyStreams = MAX_EARLY_STREAMS
+  // A relay keeps up to a window of each stream that it relays.
+  return relay === undefined
+    ? { maxEarlyStreams }
+    : { maxEarlyStreams, streamOptions: { maxStreamWindowSize: PEER_WINDOW_BYTES } }
 }
