@@ -255,7 +255,7 @@ export interface LocalMapping extends AsyncDisposable {
   tryWrite(offset: number, bytes: Uint8Array): boolean
   /**
    * Holds a range here, in one piece of memory, until its release. Other clients that want its pages wait. The client
-   * acquires the pages in ascending order.
+   * asks for all pages at once, and takes hold of them in ascending order.
    *
    * BusyError if another client's pin is in the way for too long. The pins of two clients may wait for each other. This
    * pin may also wait for another pin of this program that has one of its pages, while another client wants that page.

@@ -124,6 +124,40 @@ describe('a pin that waits for room', () => {
 })
 
 describe('an incomplete pin', () => {
+  it('an incomplete pin asks for all its pages at once, and takes hold of them in ascending order', () => {
+    const h = new CoreHarness().connect()
+    const pin = request(h, 5, 3)
+    const faults = [h.take('fault'), h.take('fault'), h.take('fault')]
+    expect(faults.map(({ page }) => page)).toEqual([5, 6, 7])
+    h.grant(faults[1]!)
+    h.grant(faults[2]!)
+    expect(pin.advances).toEqual([])
+    // Page 6 arrived before its turn, so another client may have it. The pin has not written to it.
+    h.order('revoke', 6, { op: 1 })
+    expect(h.take('ownerAck')).toMatchObject({ page: 6, held: true })
+    h.grant(faults[0]!)
+    expect([pin.state, pin.advances]).toEqual(['waiting', [1]])
+    h.grant(h.take('fault'))
+    expect([pin.state, pin.advances]).toEqual(['done', [1, 2, 3]])
+    expect(h.nothingSent).toBe(true)
+  })
+
+  it('an incomplete pin that had to give way asks for one page after the other', () => {
+    const h = new CoreHarness().connect()
+    h.have(5, 'read')
+    const pin = request(h, 5, 3, 'read')
+    h.grant(h.take('fault'))
+    const rest = h.take('fault')
+    h.order('invalidate', 5, { op: 1 })
+    h.advance(1000)
+    h.take('invalidateAck')
+    const first = h.take('fault')
+    expect([first.page, h.nothingSent]).toEqual([5, true])
+    h.grant(first)
+    h.grant(rest)
+    expect(pin.state).toBe('done')
+  })
+
   it('an incomplete pin delays the revoke of a whole file until it has all pages, even beyond the limit of outstanding faults', () => {
     const h = new CoreHarness().connect({ maxFaults: 2 })
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })

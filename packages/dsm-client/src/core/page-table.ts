@@ -140,6 +140,20 @@ export class PageTable {
       this.run(page, waiter)
       return () => {}
     }
+    return this.wait(page, waiter)
+  }
+
+  /**
+   * Gets access to the page ahead of an access that needs it. `fail` may be called once. Returns a function that
+   * withdraws the request.
+   */
+  prefetch(space: AddressSpacePages, index: number, access: Access, fail: (error: Error) => void): () => void {
+    const page = space.getOrCreate(index)
+    if (page.allows(access)) return () => {}
+    return this.wait(page, { access, pin: false, isPrefetch: true, run: () => {}, fail })
+  }
+
+  private wait(page: Page, waiter: PageWaiter): () => void {
     this.waiters.add(page, waiter)
     this.faults.request(page)
     this.changed(page)
@@ -295,6 +309,7 @@ export class PageTable {
   }
 
   private run(page: Page, waiter: PageWaiter): void {
+    if (waiter.isPrefetch === true) return
     page.accessed = true
     page.uses++
     if (waiter.access === 'write') this.markDirty(page)

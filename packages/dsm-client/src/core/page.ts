@@ -7,6 +7,8 @@ export interface PageWaiter {
   readonly access: Access
   /** A pin keeps the page after `run`. It waits while the leader demotes the page. */
   readonly pin: boolean
+  /** `run` does not use the page: the program will need it soon, and its access waits for itself. */
+  readonly isPrefetch?: boolean
   /** Runs with access in hand: nothing takes it away before `run` returns. A pin passes `page` to `unpin` later. */
   run(bytes: Uint8Array, page: Page): void
   fail(error: Error): void

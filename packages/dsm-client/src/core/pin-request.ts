@@ -30,6 +30,7 @@ export interface PinnableTable {
     whenRoom(run: () => void, fail: (error: Error) => void): () => void
   }
   access(file: number, index: number, waiter: PageWaiter): () => void
+  prefetch(space: AddressSpacePages, index: number, access: Access, fail: (error: Error) => void): () => void
   unpin(page: Page, access: Access): void
   forgetIfUnused(page: Page): void
 }
@@ -123,6 +124,8 @@ class PinRequest {
   /** Its pages have their final places in memory. */
   hasPlace = false
   private isPaused = false
+  /** Something has taken pages from this pin before it was complete. */
+  private isContended = false
   private hasEnded = false
   private withdrawals: (() => void)[] = []
   private patienceMs = FIRST_PATIENCE_MS
@@ -152,7 +155,9 @@ class PinRequest {
     if (result === 'done') {
       this.hasPlace = true
       for (const page of this.pages) table.frames.reserve(page)
-      return this.acquire()
+      this.acquire()
+      if (!this.isContended) this.prefetch()
+      return
     }
     this.forgetPages()
     const bytes = count * space.pageSize
@@ -177,6 +182,7 @@ class PinRequest {
     if (this.hasEnded || !this.hasPlace) return
     this.giveBack()
     this.isPaused = true
+    this.isContended = true
   }
 
   wanted(page: Page, nowMs: number): void {
@@ -223,6 +229,20 @@ class PinRequest {
       if (space.isLeaving(index) || (space.get(index)?.evicting ?? 0) > 0) return false
     }
     return true
+  }
+
+  /**
+   * Asks for the other pages, too. They arrive in any order, and until this pin holds them another client may take them
+   * away again.
+   */
+  private prefetch(): void {
+    const { space, first, count, access } = this.target
+    const attempt = this.pages
+    for (let index = first + this.requested; index < first + count; index++) {
+      // The pin may be complete, and a failure ends the attempt.
+      if (!this.hasPlace || this.pages !== attempt) return
+      this.withdrawals.push(this.table.prefetch(space, index, access, (error) => this.fail(error)))
+    }
   }
 
   private acquire(): void {

@@ -1,10 +1,10 @@
 /**
  * Flow control of Yamux with fewer messages.
  *
- * Yamux tells the sender of each data frame at once that the frame was read. Here, a stream waits with its window update
- * until half of its window was read, as in the Go implementation, so a stream of small frames sends little else. The
- * sender does not wait for it: it has the other half. The window is also larger from the start. A stream says so when
- * it opens, which every implementation of Yamux understands.
+ * Yamux tells the sender of each data frame at once that the frame was read. Here, a stream waits with its window
+ * update until half of its window was read, as in the Go implementation, so a stream of small frames sends little else.
+ * The sender does not wait for it: it has the other half. The window is also larger from the start. A stream says so
+ * when it opens, which every implementation of Yamux understands.
  */
 import type { MessageStream, Stream, StreamMuxer, StreamMuxerFactory } from '@libp2p/interface'
 
