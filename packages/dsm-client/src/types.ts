@@ -226,6 +226,9 @@ export interface MmapOptions extends CallOptions {
   readonly flags?: 'shared' | 'private'
 }
 
+/** See {@link LocalMapping.advise}. */
+export type Advice = 'normal' | 'sequential' | 'random' | 'willneed' | 'dontneed'
+
 /** A mapping of a file of the cluster. */
 export interface Mapping extends LocalMapping {
   readonly file: DsmFile
@@ -263,6 +266,19 @@ export interface LocalMapping extends AsyncDisposable {
    * ReadOnlyMappingError for 'write' if mapped for reading.
    */
   pin(offset: number, length: number, access: 'read' | 'write', options?: CallOptions): Promise<PinnedRange>
+  /**
+   * Says how the program will use the range (kernel: madvise). It never changes what a read returns.
+   *
+   * `normal`, `sequential` and `random` concern reads of the whole mapping. The client gets pages ahead of reads that
+   * follow each other, forwards, backwards or with equal gaps: up to 1 MiB, and not more than an eighth of the cache.
+   * After `sequential` it does so with the second read and with the whole 1 MiB, after `random` never. A mapping begins
+   * with `normal`.
+   *
+   * `willneed` asks for the pages, up to half of the cache, and does not wait for them. `dontneed` resolves when the
+   * client has dropped the pages; dirty ones become durable first. BusyError if one of them is pinned for too long, and
+   * NoSpaceError as for `msync`.
+   */
+  advise(offset: number, length: number, advice: Advice, options?: CallOptions): Promise<void>
   /**
    * Resolves when everything that was written to the range before is durable on a majority's disks. Default: the whole
    * mapping. NoSpaceError: bytes that are not durable stay.
@@ -341,6 +357,10 @@ export interface ClientStats extends LeaderPath {
   readonly handovers: number
   readonly writebacks: number
   readonly evictions: number
+  /** Pages that arrived before the program asked for them. They count as read faults, too. */
+  readonly readAheads: number
+  /** Pages among them that went again before the program read them. */
+  readonly readAheadsWasted: number
   /** Bytes of pages received. */
   readonly bytesIn: number
   /** Bytes of pages sent. */

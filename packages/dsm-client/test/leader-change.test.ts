@@ -37,6 +37,7 @@ describe('a change of leader', () => {
 
   it('a client repeats only its unanswered faults to a new leader', async () => {
     const { leader, clock, mapping } = await withFile()
+    await mapping.advise(0, mapping.length, 'random')
     leader.holding.add('writeback')
     leader.holding.add('fault')
     const reading = mapping.read(8192, 1)

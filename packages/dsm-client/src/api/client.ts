@@ -169,8 +169,8 @@ export class Client implements DsmClient {
   }
 
   stats(): ClientStats {
-    const { hits, grants, invalidations, downgrades, handovers, writebacks, evictions, bytesIn, bytesOut } =
-      this.counters
+    const { hits, grants, invalidations, downgrades, handovers, writebacks, evictions } = this.counters
+    const { readAheads, readAheadsWasted, bytesIn, bytesOut } = this.counters
     return {
       ...this.current.session.path,
       faults: {
@@ -185,6 +185,8 @@ export class Client implements DsmClient {
       handovers,
       writebacks,
       evictions,
+      readAheads,
+      readAheadsWasted,
       bytesIn,
       bytesOut,
       frameBytesUsed: this.frames.usedBytes,

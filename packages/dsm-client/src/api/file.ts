@@ -7,6 +7,7 @@ import type { OpenFile } from '../host.js'
 import { OneTimeTask } from '../one-time-task.js'
 import { checkNothingLost, checkUsable, flushFile, readPages, sizeFor, withSize, writePages } from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
+import { ReadsAhead } from './reads-ahead.js'
 import type { Reply } from '../session/request-queue.js'
 import type { Session } from '../session/session.js'
 import type { AddressSpace, CallOptions, DsmFile, FileStat, Mapping, MmapOptions } from '../types.js'
@@ -39,6 +40,7 @@ class FileHandle implements DsmFile {
   private readonly closing = new OneTimeTask()
   private isGivenUp = false
   private readonly mappings = new Set<MappingBase>()
+  private readonly ahead: ReadsAhead
 
   readonly addressSpace: AddressSpace
 
@@ -49,6 +51,7 @@ class FileHandle implements DsmFile {
   ) {
     this.id = String(open.id)
     this.pageSize = open.pageSize
+    this.ahead = new ReadsAhead(open)
     this.addressSpace = createAddressSpaceCalls(open, () => this.checkOpen())
   }
 
@@ -76,7 +79,9 @@ class FileHandle implements DsmFile {
       withSize(async () => {
         const size = await sizeFor(open, offset + length, signal)
         const target = allocateResult(Math.max(0, Math.min(length, size - offset)))
-        await readPages(open, offset, target, signal)
+        const reading = readPages(open, offset, target, signal)
+        this.ahead.read(offset, target.length)
+        await reading
         return target
       })
     )

@@ -1,8 +1,10 @@
 import { ClosedError, InvalidArgumentError, PastEndError, ReadOnlyMappingError, type Access } from '@quire/protocol'
 import type { OpenFile } from '../host.js'
 import { OneTimeTask } from '../one-time-task.js'
+import { createAddressSpaceCalls } from './address-space.js'
+import { prefetch, ReadsAhead } from './reads-ahead.js'
 import { checkUsable, sizeFor, withSize } from './page-io.js'
-import type { CallOptions, LocalMapping, PinnedRange } from '../types.js'
+import type { Advice, CallOptions, LocalMapping, PinnedRange } from '../types.js'
 import { allocateResult, checkBytes, checkCount, checkOneOf } from '../validate.js'
 import { throwIfAborted } from '../waiting.js'
 
@@ -22,6 +24,8 @@ export abstract class MappingBase implements LocalMapping {
   private readonly writable: boolean
   private readonly onUnmapped: () => void
   private readonly unmapping = new OneTimeTask()
+  /** Undefined where the program provides the pages: it knows best what to read. */
+  private readonly ahead: ReadsAhead | undefined
 
   constructor(init: MappingInit) {
     this.offset = init.offset
@@ -29,6 +33,7 @@ export abstract class MappingBase implements LocalMapping {
     this.open = init.file
     this.writable = init.writable
     this.onUnmapped = init.onUnmapped
+    if (init.file.ownsSize !== true) this.ahead = new ReadsAhead(init.file, init.offset + init.length)
   }
 
   protected abstract readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void>
@@ -67,7 +72,11 @@ export abstract class MappingBase implements LocalMapping {
 
   async readInto(offset: number, target: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
     checkBytes('target', target)
-    await this.inFile(offset, target.length, signal, (start) => this.readAt(start, target, signal))
+    await this.inFile(offset, target.length, signal, (start) => {
+      const reading = this.readAt(start, target, signal)
+      this.ahead?.read(start, target.length)
+      return reading
+    })
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
@@ -85,7 +94,9 @@ export abstract class MappingBase implements LocalMapping {
     checkBytes('target', target)
     this.checkInside(offset, target.length)
     const start = this.offset + offset
-    return this.isKnownInside(start, target.length) && this.tryReadAt(start, target)
+    if (!this.isKnownInside(start, target.length) || !this.tryReadAt(start, target)) return false
+    this.ahead?.read(start, target.length)
+    return true
   }
 
   tryWrite(offset: number, bytes: Uint8Array): boolean {
@@ -101,6 +112,21 @@ export abstract class MappingBase implements LocalMapping {
     if (access === 'write') this.checkWritable()
     checkCount('length', length, 1)
     return this.inFile(offset, length, signal, (start) => this.pinAt(start, length, access, signal))
+  }
+
+  async advise(offset: number, length: number, advice: Advice, { signal }: CallOptions = {}): Promise<void> {
+    checkOneOf('advice', advice, ['normal', 'sequential', 'random', 'willneed', 'dontneed'])
+    this.checkInside(offset, length)
+    throwIfAborted(signal)
+    if (advice === 'willneed') prefetch(this.open, this.offset + offset, length)
+    else if (advice !== 'dontneed') this.ahead?.follow(advice)
+    // In these calls a length of 0 means to the end of the file.
+    else if (length > 0)
+      await createAddressSpaceCalls(this.open, () => this.checkMapped()).evictMappingRange(
+        this.offset + offset,
+        length,
+        { signal }
+      )
   }
 
   async msync(offset = 0, length?: number, { signal }: CallOptions = {}): Promise<void> {

@@ -18,19 +18,22 @@ export interface FaultQueueInit {
 
 /** Sends a fault for every page whose waiters need more access than the page has. */
 export class FaultQueue {
-  /** Pages that wait for a frame or for an outstanding fault to end. */
-  private queue: Page[] = []
+  /** Pages that wait for a frame or for an outstanding fault to end, in order. */
+  private readonly queue = new Set<Page>()
+  /** As `queue`, for pages that no access waits for yet. They come last. */
+  private readonly prefetches = new Set<Page>()
 
   constructor(private readonly init: FaultQueueInit) {}
 
   get length(): number {
-    return this.queue.length
+    return this.queue.size + this.prefetches.size
   }
 
   /** Sends or queues a fault for the page if its waiters need one. */
   request(page: Page): void {
-    const { frames, backend, spaceOf } = this.init
-    if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0) return
+    const { frames, backend, spaceOf, failWaiters, forgetIfUnused } = this.init
+    if (page.req !== 0 || page.waiters.length === 0 || page.evicting > 0) return
+    if (page.queuedForFault) return this.promote(page)
     const access: Access = page.waiters.some((waiter) => waiter.access === 'write') ? 'write' : 'read'
     const space = spaceOf(page)
     // With access in hand, something else holds the waiters up; the end of that calls this again.
@@ -38,10 +41,15 @@ export class FaultQueue {
     // The client is giving the whole file up. It still completes a pin that has begun, and begins nothing new.
     if (space.demotion !== undefined && page.reserved === 0) return
     const mustWait = !backend.canFault || (frames.isStarved && page.frame === undefined)
+    if (page.waiters.every(({ isOptional }) => isOptional === true) && (mustWait || !frames.place(page, space))) {
+      failWaiters(page, new CacheFullError(frames.capacityBytes, page.pageSize))
+      return forgetIfUnused(page)
+    }
     if (mustWait || !this.place(page, space)) {
       if (page.waiters.length === 0) return
       page.queuedForFault = true
-      this.queue.push(page)
+      const queue = isPrefetch(page) ? this.prefetches : this.queue
+      queue.add(page)
       return
     }
     page.uses = 0
@@ -50,10 +58,15 @@ export class FaultQueue {
 
   /** Tries each queued page once. */
   pump(): void {
+    for (const queue of [this.queue, this.prefetches]) this.pumpQueue(queue)
+  }
+
+  private pumpQueue(queue: Set<Page>): void {
     const { backend, forgetIfUnused } = this.init
-    for (let count = this.queue.length; count > 0 && backend.canFault; count--) {
-      const page = this.queue.shift()
+    for (let count = queue.size; count > 0 && backend.canFault; count--) {
+      const [page] = queue
       if (page === undefined) return
+      queue.delete(page)
       page.queuedForFault = false
       // A page that has a frame proceeds even while others wait for one.
       this.request(page)
@@ -61,22 +74,33 @@ export class FaultQueue {
     }
   }
 
+  /** An access now waits for a page that was only to be prefetched. */
+  private promote(page: Page): void {
+    if (isPrefetch(page) || !this.prefetches.delete(page)) return
+    this.queue.add(page)
+  }
+
   /** Drops the page's fault, sent or queued. A grant that is on its way finds no waiter. */
   drop(page: Page): void {
     if (page.req !== 0) this.init.backend.dropFault(page)
     if (!page.queuedForFault) return
     page.queuedForFault = false
-    this.queue = this.queue.filter((queued) => queued !== page)
+    this.queue.delete(page)
+    this.prefetches.delete(page)
   }
 
   clear(): void {
-    for (const page of this.queue) page.queuedForFault = false
-    this.queue = []
+    for (const queue of [this.queue, this.prefetches]) {
+      for (const page of queue) page.queuedForFault = false
+      queue.clear()
+    }
   }
 
   /** Fails the waiters of all queued pages that have no frame. */
   failUnplaced(error: Error): void {
-    for (const page of this.queue) if (page.frame === undefined) this.init.failWaiters(page, error)
+    for (const queue of [this.queue, this.prefetches]) {
+      for (const page of queue) if (page.frame === undefined) this.init.failWaiters(page, error)
+    }
   }
 
   /** Finds a frame before the fault is sent, so that every grant has a place to go. */
@@ -90,4 +114,8 @@ export class FaultQueue {
     frames.starve()
     return false
   }
+}
+
+function isPrefetch(page: Page): boolean {
+  return page.waiters.every(({ isPrefetch = false }) => isPrefetch)
 }

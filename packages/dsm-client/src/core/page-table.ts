@@ -9,6 +9,7 @@ import { AddressSpacePages, type AddressSpacePagesInit } from './address-space.j
 import { FaultQueue } from './fault-queue.js'
 import type { FrameProvider } from './frames.js'
 import type { Page, PageWaiter } from './page.js'
+import type { ReadAheadObserver } from './read-ahead.js'
 import { PageFrames } from './page-frames.js'
 import { PageRanges } from './page-ranges.js'
 import { PageWaiters } from './page-waiters.js'
@@ -153,6 +154,27 @@ export class PageTable {
     return this.wait(page, { access, pin: false, isPrefetch: true, run: () => {}, fail })
   }
 
+  /**
+   * Gets a page that the program will probably read, unless other accesses wait for frames or faults. `observer` hears
+   * whether the program reads it.
+   */
+  readAhead(space: AddressSpacePages, index: number, observer: ReadAheadObserver): void {
+    const page = space.getOrCreate(index)
+    const isOnItsWay = page.req !== 0 || page.waiters.length > 0
+    if (page.access !== 'invalid' || isOnItsWay || page.evicting > 0) return
+    const run = (): void => {
+      this.counters.readAheads++
+      page.readAhead = {
+        used: () => observer.used(),
+        wasted: () => {
+          this.counters.readAheadsWasted++
+          observer.wasted()
+        }
+      }
+    }
+    this.wait(page, { access: 'read', pin: false, isPrefetch: true, isOptional: true, run, fail: () => {} })
+  }
+
   private wait(page: Page, waiter: PageWaiter): () => void {
     this.waiters.add(page, waiter)
     this.faults.request(page)
@@ -176,8 +198,7 @@ export class PageTable {
   touch(file: number, index: number, access: Access): Uint8Array {
     const page = this.page(file, index)!
     this.counters.hits++
-    page.accessed = true
-    page.uses++
+    page.touch()
     if (access === 'write') this.markDirty(page)
     this.changed(page)
     return page.frame!.bytes
@@ -309,9 +330,8 @@ export class PageTable {
   }
 
   private run(page: Page, waiter: PageWaiter): void {
-    if (waiter.isPrefetch === true) return
-    page.accessed = true
-    page.uses++
+    if (waiter.isPrefetch === true) return waiter.run(page.frame!.bytes, page)
+    page.touch()
     if (waiter.access === 'write') this.markDirty(page)
     if (waiter.pin) {
       if (waiter.access === 'write') page.writePins++

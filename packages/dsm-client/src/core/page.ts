@@ -1,6 +1,7 @@
 /** A page table entry (kernel: pte and struct page in one). */
 import type { Access } from '@quire/protocol'
 import type { Frame, FrameProvider, PageAccess } from './frames.js'
+import type { ReadAheadObserver } from './read-ahead.js'
 
 /** An access that waits for its page. The table calls exactly one of its functions, once, unless it is withdrawn. */
 export interface PageWaiter {
@@ -9,6 +10,8 @@ export interface PageWaiter {
   readonly pin: boolean
   /** `run` does not use the page: the program will need it soon, and its access waits for itself. */
   readonly isPrefetch?: boolean
+  /** A prefetch that fails rather than wait for a frame or for other faults. */
+  readonly isOptional?: boolean
   /** Runs with access in hand: nothing takes it away before `run` returns. A pin passes `page` to `unpin` later. */
   run(bytes: Uint8Array, page: Page): void
   fail(error: Error): void
@@ -55,6 +58,8 @@ export class Page {
   evicting = 0
   /** Accessed since the reclaim hand last passed. */
   accessed = false
+  /** The page was read ahead, and the program has not read it yet. */
+  readAhead: ReadAheadObserver | undefined
   /** Accesses since the last grant. */
   uses = 0
   /** When the last grant arrived, in milliseconds. */
@@ -98,6 +103,17 @@ export class Page {
   /** Takes all access away. The bytes stay. */
   invalidate(): void {
     this.setAccess('invalid')
+    this.readAhead?.wasted()
+    this.readAhead = undefined
+  }
+
+  /** The program uses the page. */
+  touch(): void {
+    this.accessed = true
+    this.uses++
+    if (this.readAhead === undefined) return
+    this.readAhead.used()
+    this.readAhead = undefined
   }
 
   private setAccess(access: PageAccess): void {

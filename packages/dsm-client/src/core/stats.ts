@@ -14,6 +14,10 @@ export interface CoherenceCounters {
   /** Pages sent to the leader to become durable, for any reason. */
   writebacks: number
   evictions: number
+  /** Pages that arrived before the program asked for them. Each was a read fault, too. */
+  readAheads: number
+  /** Pages among them that went again before the program read them. */
+  readAheadsWasted: number
   /** Demotions that waited because the program was using the page (docs/coherence.md, "Fairness"). */
   holds: number
   bytesIn: number
@@ -32,6 +36,8 @@ export function zeroCounters(): CoherenceCounters {
     handovers: 0,
     writebacks: 0,
     evictions: 0,
+    readAheads: 0,
+    readAheadsWasted: 0,
     holds: 0,
     bytesIn: 0,
     bytesOut: 0

@@ -8,6 +8,8 @@ export const ACTION_WEIGHTS = {
   readAcross: 1,
   readPage: 0.3,
   readEnd: 0.5,
+  scan: 0.2,
+  advise: 0.3,
   pin: 3,
   pinAcross: 0.7,
   pinTwo: 0.1,

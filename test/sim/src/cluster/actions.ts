@@ -64,6 +64,19 @@ class OpenFileActions extends PrivateActions implements Actions {
     await Promise.all(this.each((offset) => this.handle.mapping.read(offset, 4)))
   }
 
+  /** Reads page after page, so that the client reads ahead. */
+  async scan(): Promise<void> {
+    const pages = Math.floor(this.size / PAGE_BYTES)
+    for (let page = 0; page < pages; page++) await this.get(page * PAGE_BYTES + SPOTS[1], 4)
+  }
+
+  async advise(): Promise<void> {
+    const { random } = this.program.init
+    const { mapping } = this.handle
+    const advice = random.pick(['normal', 'sequential', 'random', 'willneed', 'dontneed'] as const)
+    await mapping.advise(this.page() * PAGE_BYTES, PAGE_BYTES, advice, this.program.options())
+  }
+
   async writeEach(): Promise<void> {
     await Promise.all(this.each((offset) => this.put('mapping', offset, 4)))
     await this.sync()

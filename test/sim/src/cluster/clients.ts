@@ -213,4 +213,6 @@ export function countStats(client: DsmClient, coverage: Coverage): void {
   coverage.add('evictions', counters.evictions)
   coverage.add('pages written back', counters.writebacks)
   coverage.add('holds', counters.holds)
+  coverage.add('pages read ahead', counters.readAheads)
+  coverage.add('pages read ahead in vain', counters.readAheadsWasted)
 }
