@@ -4,7 +4,7 @@ import { simulate } from './src/cluster/simulation.js'
 import { minimize } from './src/minimize.js'
 import { expectSound } from './cluster-support.js'
 
-const SEEDS = 24
+const SEEDS = 30
 
 describe('Quire on simulated machines', { timeout: 120_000 }, () => {
   it('Quire keeps all guarantees on simulated machines, with linearizable histories, under crashes, partitions, stalls and broken streams', async () => {

@@ -1,24 +1,15 @@
 import { once } from 'node:events'
 import { connect, createServer, Socket, type AddressInfo } from 'node:net'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { joinWrites } from '../src/node/joined-writes.js'
 import { nodeEventLoop } from '../src/node/event-loop.js'
 import { cleanup, collect, createEcho, createNode, dialEcho, frame, pattern } from './helpers.js'
 
 /** Counts the writes of every socket of this process from now on. */
 function countWrites(): { readonly count: () => number } {
-  const { _write: write, _writev: writev } = Socket.prototype
-  let writes = 0
-  Socket.prototype._write = function (...args) {
-    writes++
-    return write.apply(this, args)
-  }
-  Socket.prototype._writev = function (...args) {
-    writes++
-    return writev!.apply(this, args)
-  }
-  cleanup(() => Object.assign(Socket.prototype, { _write: write, _writev: writev }))
-  return { count: () => writes }
+  const spies = [vi.spyOn(Socket.prototype, '_write'), vi.spyOn(Socket.prototype, '_writev')]
+  cleanup(() => spies.forEach((spy) => spy.mockRestore()))
+  return { count: () => spies.reduce((sum, { mock }) => sum + mock.calls.length, 0) }
 }
 
 interface FakeConnection {
@@ -44,7 +35,7 @@ async function connectedSocket(): Promise<{ readonly socket: Socket; readonly re
 }
 
 function joined(socket: Socket): FakeConnection {
-  return joinWrites({ socket } as never) as unknown as FakeConnection
+  return joinWrites({ socket } as never)
 }
 
 describe('joined writes', () => {

@@ -1,8 +1,8 @@
 /**
  * Finds the streams in a program's reads, and decides which pages to get before it reads them (kernel: mm/readahead.c).
  *
- * A stream is a row of reads at one distance: forwards, backwards, or with gaps. Each mapping has one of its own, so two
- * scanners of one file share nothing but the pages.
+ * A stream is a row of reads at one distance: forwards, backwards, or with gaps. Each mapping has one of its own, so
+ * two scanners of one file share nothing but the pages.
  */
 
 export type ReadPattern = 'normal' | 'sequential' | 'random'

@@ -21,6 +21,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['private pins', 700],
   ['reads at once', 20_000],
   ['writes at once', 1000],
+  ['pages read ahead', 10_000],
+  ['pages read ahead in vain', 1500],
   ['listings', 500],
   ['files named', 3000],
   ['files named that were flushed for it', 1200],

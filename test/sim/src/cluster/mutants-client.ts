@@ -244,8 +244,8 @@ const RANGES: readonly Mutant[] = [
     name: 'fault maps a page again that is about to be evicted',
     rule: 'fault between unmap and evict',
     file: FAULT_QUEUE,
-    find: 'if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0 || page.evicting > 0)',
-    replace: 'if (page.req !== 0 || page.queuedForFault || page.waiters.length === 0)',
+    find: 'if (page.req !== 0 || page.waiters.length === 0 || page.evicting > 0)',
+    replace: 'if (page.req !== 0 || page.waiters.length === 0)',
     and: [
       {
         file: TABLE,
