@@ -5,7 +5,16 @@ import { createAddressSpaceCalls } from './address-space.js'
 import { hex, UNKNOWN } from '../history.js'
 import type { OpenFile } from '../host.js'
 import { OneTimeTask } from '../one-time-task.js'
-import { checkNothingLost, checkUsable, flushFile, readPages, sizeFor, withSize, writePages } from './page-io.js'
+import {
+  checkNothingLost,
+  checkUsable,
+  flushFile,
+  readPages,
+  sizeFor,
+  tryReadPages,
+  withSize,
+  writePages
+} from './page-io.js'
 import { createPrivateMapping } from './private-mapping.js'
 import { ReadsAhead } from './reads-ahead.js'
 import type { Reply } from '../session/request-queue.js'
@@ -74,6 +83,13 @@ class FileHandle implements DsmFile {
     this.checkOpen()
     checkRange(offset, length)
     const { open, session } = this
+    if (signal?.aborted !== true && offset + length <= open.space.size && open.host.isLeaseValid()) {
+      const target = allocateResult(length)
+      if (tryReadPages(open, offset, target)) {
+        this.ahead.read(offset, length)
+        return target
+      }
+    }
     const facts = (bytes: Uint8Array): { value: string } => ({ value: hex(bytes) })
     return session.recorder.record('read', open.id, offset, length, facts, () =>
       withSize(async () => {

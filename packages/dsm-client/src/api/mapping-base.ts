@@ -63,16 +63,22 @@ export abstract class MappingBase implements LocalMapping {
   /** Drops everything that belongs to the mapping alone. */
   protected abstract drop(): void
 
-  async read(offset: number, length: number, options: CallOptions = {}): Promise<Uint8Array> {
+  async read(offset: number, length: number, { signal }: CallOptions = {}): Promise<Uint8Array> {
     this.checkInside(offset, length)
     const target = allocateResult(length)
-    await this.readInto(offset, target, options)
+    if (signal?.aborted !== true && this.tryRead(offset, target)) return target
+    await this.readWhenPossible(offset, target, signal)
     return target
   }
 
   async readInto(offset: number, target: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    if (signal?.aborted !== true && this.tryRead(offset, target)) return
+    await this.readWhenPossible(offset, target, signal)
+  }
+
+  private readWhenPossible(offset: number, target: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     checkBytes('target', target)
-    await this.inFile(offset, target.length, signal, (start) => {
+    return this.inFile(offset, target.length, signal, (start) => {
       const reading = this.readAt(start, target, signal)
       this.ahead?.read(start, target.length)
       return reading
@@ -80,9 +86,14 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    // A refused call does not appear in the history.
+    if (signal?.aborted !== true && this.tryWrite(offset, bytes)) {
+      const { host } = this.open
+      if (!host.isLeaseValid()) await host.whenActive(signal)
+      return
+    }
     this.checkWritable()
     checkBytes('bytes', bytes)
-    // A refused call does not appear in the history.
     this.checkInside(offset, bytes.length)
     const written = new Set<number>()
     await this.recordWrite(this.offset + offset, bytes, written, () =>

@@ -7,6 +7,8 @@ import {
   UnavailableError,
   type Access
 } from '@quire/protocol'
+import type { PageTable } from '../core/index.js'
+import { hex } from '../history.js'
 import type { OpenFile } from '../host.js'
 import { untilAborted } from '../waiting.js'
 
@@ -101,6 +103,52 @@ export async function writePages(
   }
   await eachPage(file, 'write', offset, source.length, signal, write, written)
   if (!host.isLeaseValid()) await host.whenActive(signal)
+}
+
+/**
+ * Reads the range if the client may read all of its pages here and now, and the lease is valid. Otherwise returns false,
+ * although `target` may have changed. The file is known to reach so far.
+ */
+export function tryReadPages({ host, id, pageSize }: OpenFile, offset: number, target: Uint8Array): boolean {
+  const call = host.now()
+  if (!isResident(host.table, id, pageSize, offset, target.length, 'read')) return false
+  eachPart(pageSize, offset, target.length, (index, from, to, at) =>
+    target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
+  )
+  // After the copy, because the process may have been stopped in between.
+  if (!host.isLeaseValid()) return false
+  if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
+  return true
+}
+
+/**
+ * Writes the range if the client owns all of its pages here and now, and otherwise returns false. The lease is valid,
+ * and the file is known to reach so far.
+ */
+export function tryWritePages({ host, id, pageSize }: OpenFile, offset: number, bytes: Uint8Array): boolean {
+  const call = host.now()
+  if (!isResident(host.table, id, pageSize, offset, bytes.length, 'write')) return false
+  eachPart(pageSize, offset, bytes.length, (index, from, to, at) =>
+    host.table.touch(id, index, 'write').set(bytes.subarray(at, at + to - from), from)
+  )
+  host.table.writeBackEarly()
+  if (!host.recorder.isOn) return true
+  host.recorder.note('write', id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
+  return true
+}
+
+function isResident(
+  table: PageTable,
+  file: number,
+  pageSize: number,
+  offset: number,
+  length: number,
+  access: Access
+): boolean {
+  return (
+    length === 0 ||
+    table.allows(file, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
+  )
 }
 
 /** Resolves when everything that this client wrote to the range before the call is durable. */

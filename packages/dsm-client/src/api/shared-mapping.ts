@@ -2,7 +2,7 @@
 import type { Access } from '@quire/protocol'
 import { hex } from '../history.js'
 import { MappingBase, type MappingInit } from './mapping-base.js'
-import { checkNothingLost, eachPart, flushPages, readPages, writePages } from './page-io.js'
+import { checkNothingLost, flushPages, readPages, tryReadPages, tryWritePages, writePages } from './page-io.js'
 import { pinRange } from './pinned-range.js'
 import type { PinnedRange } from '../types.js'
 
@@ -37,29 +37,11 @@ class SharedMapping extends MappingBase {
   }
 
   protected tryReadAt(offset: number, target: Uint8Array): boolean {
-    const { host, id, pageSize } = this.open
-    const call = host.now()
-    if (!this.allows(offset, target.length, 'read')) return false
-    eachPart(pageSize, offset, target.length, (index, from, to, at) =>
-      target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
-    )
-    // After the copy, because the process may have been stopped in between.
-    if (!host.isLeaseValid()) return false
-    if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
-    return true
+    return tryReadPages(this.open, offset, target)
   }
 
   protected tryWriteAt(offset: number, bytes: Uint8Array): boolean {
-    const { host, id, pageSize } = this.open
-    const call = host.now()
-    if (!this.allows(offset, bytes.length, 'write')) return false
-    eachPart(pageSize, offset, bytes.length, (index, from, to, at) =>
-      host.table.touch(id, index, 'write').set(bytes.subarray(at, at + to - from), from)
-    )
-    host.table.writeBackEarly()
-    if (!host.recorder.isOn) return true
-    host.recorder.note('write', id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
-    return true
+    return tryWritePages(this.open, offset, bytes)
   }
 
   protected pinAt(offset: number, length: number, access: Access, signal?: AbortSignal): Promise<PinnedRange> {
@@ -87,10 +69,4 @@ class SharedMapping extends MappingBase {
 
   /** Does nothing: the pages belong to the file. */
   protected drop(): void {}
-
-  private allows(offset: number, length: number, access: Access): boolean {
-    const { host, id, pageSize } = this.open
-    if (length === 0) return true
-    return host.table.allows(id, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
-  }
 }
