@@ -56,6 +56,19 @@ describe('a page that is read ahead', () => {
     expect(h.nothingSent).toBe(true)
   })
 
+  it('a page that is read ahead does not bring a whole file back that another client wants', () => {
+    const h = new CoreHarness().connect()
+    h.core.addFile({ file: 11, path: '/w', pageSize: 4096, unit: 'file' })
+    h.access(0, 'read', { file: 11 })
+    const first = h.take('fault')
+    h.receive({ type: 'revoke', term: h.term, op: 1, file: 11, page: 0, after: 0 })
+    h.core.table.readAhead(h.core.table.space(11)!, 1, hear().observer)
+    h.drain()
+    h.grant(first)
+    expect(h.take('ownerAck')).toMatchObject({ file: 11 })
+    expect(h.nothingSent).toBe(true)
+  })
+
   it('a page that is read ahead waits neither for other faults nor for a frame, and leaves nothing behind', () => {
     const h = new CoreHarness({ cacheBytes: SMALL_CACHE }).connect({ maxFaults: FRAMES + 1 })
     for (let page = 0; page < FRAMES; page++) h.access(page, 'write')

@@ -39,12 +39,13 @@ export class FaultQueue {
     // With access in hand, something else holds the waiters up; the end of that calls this again.
     if (page.allows(access) || space.isUncertain(page.index)) return
     // The client is giving the whole file up. It still completes a pin that has begun, and begins nothing new.
-    if (space.demotion !== undefined && page.reserved === 0) return
+    const isLeaving = space.demotion !== undefined && page.reserved === 0
     const mustWait = !backend.canFault || (frames.isStarved && page.frame === undefined)
-    if (page.waiters.every(({ isOptional }) => isOptional === true) && (mustWait || !frames.place(page, space))) {
+    if (isOptional(page) && (isLeaving || mustWait || !frames.place(page, space))) {
       failWaiters(page, new CacheFullError(frames.capacityBytes, page.pageSize))
       return forgetIfUnused(page)
     }
+    if (isLeaving) return
     if (mustWait || !this.place(page, space)) {
       if (page.waiters.length === 0) return
       page.queuedForFault = true
@@ -118,4 +119,9 @@ export class FaultQueue {
 
 function isPrefetch(page: Page): boolean {
   return page.waiters.every(({ isPrefetch = false }) => isPrefetch)
+}
+
+/** Nothing suffers if the page does not come. */
+function isOptional(page: Page): boolean {
+  return page.waiters.every((waiter) => waiter.isOptional === true)
 }
