@@ -123,18 +123,10 @@ async function keepLeader(cluster: Cluster, seconds: number): Promise<boolean[]>
   const { addresses: peers } = cluster
   const bare = await startWorker().run('serve', undefined)
   const worker = startWorker()
-  await worker.run('connect', { peers, bare })
+  await worker.run('connect', { peers, bare, redis: undefined, etcd: undefined })
   const before = await cluster.term()
   const endMs = performance.now() + seconds * 1_000
-  const flush = {
-    peers,
-    path: '/flushed',
-    direction: 'flush',
-    bytes: 32 * MIB,
-    rangeBytes: 2 * MIB,
-    rounds: 1
-  } as const
-  while (performance.now() < endMs) await worker.run('bulk', flush)
+  while (performance.now() < endMs) await worker.run('fill', { path: '/flushed', rounds: 1, bytes: 32 * MIB })
   const terms = (await cluster.term()) - before
   return [report({ row: `terms begun in ${seconds} s of sequential-flush`, unit: '', value: terms, atMost: 0 })]
 }

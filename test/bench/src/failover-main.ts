@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { runCommand, UsageError } from './command.js'
-import { EtcdCluster, hasEtcd } from './etcd.js'
+import { EtcdCluster, hasEtcd } from './rivals/etcd.js'
 import { startCluster } from './processes.js'
 import { percentile } from './rows.js'
 

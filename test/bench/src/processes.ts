@@ -7,7 +7,6 @@ import { basename, dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
-import type { StageCounts } from './rows.js'
 import type { Report, TaskName, Tasks } from './worker.js'
 
 const require = createRequire(import.meta.url)
@@ -24,8 +23,6 @@ export interface Cluster {
   /** The newest term that a peer tells. A change of the leader begins a term. */
   term(): Promise<number>
   put(local: string, path: string): Promise<void>
-  /** The leader's stages. */
-  stages(): Promise<readonly StageCounts[]>
   /** Kills the leader with SIGKILL. Resolves at once, with a function that starts it again. */
   stopLeader(): Promise<() => Promise<void>>
   /** A fourth peer joins and is promoted. Resolves when it votes, and says whether it has received a snapshot. */
@@ -48,10 +45,11 @@ interface Status {
   readonly role?: string
   readonly term?: number
   readonly store?: { readonly firstIndex: number }
-  readonly stages: readonly StageCounts[]
 }
 
 export interface Worker {
+  readonly pid: number
+  end(): void
   run<N extends TaskName>(task: N, ask: Tasks[N]['ask']): Promise<Tasks[N]['answer']>
 }
 
@@ -90,11 +88,6 @@ export async function startCluster(dataDir: string, isQuiet = false): Promise<Cl
     term: async () => Math.max(0, ...(await statuses()).map(({ term = 0 }) => term)),
     async put(local, path) {
       await quire('put', local, path)
-    },
-    async stages() {
-      const leader = await findLeader()
-      if (leader === undefined) throw new Error('no peer leads')
-      return leader.stages
     },
     async stopLeader() {
       let leader: Peer | undefined
@@ -218,6 +211,8 @@ export function startWorker(): Worker {
   })
   children.add(child)
   return {
+    pid: child.pid!,
+    end: () => void child.kill('SIGTERM'),
     run: (task, ask) =>
       new Promise((resolve, reject) => {
         const onExit = () => reject(new Error('a worker has ended'))

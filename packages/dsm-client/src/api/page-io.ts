@@ -106,8 +106,8 @@ export async function writePages(
 }
 
 /**
- * Reads the range if the client may read all of its pages here and now, and the lease is valid. Otherwise returns false,
- * although `target` may have changed. The file is known to reach so far.
+ * Reads the range if the client may read all of its pages here and now, and the lease is valid. Otherwise returns
+ * false, although `target` may have changed. The file is known to reach so far.
  */
 export function tryReadPages({ host, id, pageSize }: OpenFile, offset: number, target: Uint8Array): boolean {
   const call = host.now()

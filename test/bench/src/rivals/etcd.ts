@@ -75,6 +75,11 @@ export class EtcdCluster {
     }).finally(() => over.abort())
   }
 
+  /** The address at which the leader serves clients. */
+  async leaderUrl(): Promise<string> {
+    return (await this.findLeader()).client
+  }
+
   async close(): Promise<void> {
     for (const { process: child } of this.members) {
       child.kill('SIGKILL')

@@ -1,0 +1,190 @@
+/** The rows of the benchmark: what each measures, against whom, and what it should reach. */
+import { randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { alone, compared, type Row, type Target } from './rows.js'
+import type { Figures } from './tasks/contest.js'
+import { PAGE_BYTES } from './tasks/parties.js'
+import type { CrowdAsk } from './tasks/crowds.js'
+import type { Worker } from './processes.js'
+import type { World } from './world.js'
+
+type Measure = (world: World) => Promise<readonly Row[]>
+
+const MiB = 1024 * 1024
+/** Of Linux: the unit of the times in /proc. */
+const MS_PER_TICK = 10
+
+export const CONTESTS = {
+  'pin-hit': async (world) => {
+    const figures = await (await first(world)).run('pinHit', { rounds: world.rounds, reads: few(world, 50_000_000) })
+    return [compared('pin-hit', '1/s', figures, ['quire', 'array'], { least: 0.97 })]
+  },
+
+  'warm-read': async (world) => {
+    const figures = await (await first(world)).run('warmRead', { rounds: world.rounds, reads: few(world, 50_000) })
+    return [compared('warm-read', '1/s', figures, ['quire', 'redis'], { least: 4 })]
+  },
+
+  'first-reads': async (world) => {
+    const all: Figures[] = []
+    for (let round = 0; round < world.rounds; round++) {
+      const worker = await world.newWorker()
+      all.push(await worker.run('firstReads', { rounds: 1, reads: 1000 }))
+      worker.end()
+    }
+    return [compared('first-reads', '1/s', merged(all), ['quire', 'redis'], { least: 2 })]
+  },
+
+  'read-fault': async (world) => {
+    const operations = few(world, 400)
+    const path = '/bench/read-fault'
+    await putFile(world, path, (world.rounds + 1) * operations * PAGE_BYTES)
+    const figures = await (await first(world)).run('readFault', { path, rounds: world.rounds, operations })
+    return [
+      compared('read-fault', 'us', figures, ['quire', 'libp2p'], { most: 1.3 }),
+      compared('read-fault', 'us', figures, ['quire', 'etcd get'], { most: 0.6 })
+    ]
+  },
+
+  scan: async (world) => {
+    const path = '/bench/scan'
+    const bytes = few(world, 32) * MiB
+    await putFile(world, path, bytes)
+    const figures = await (await first(world)).run('scan', { path, rounds: world.rounds, bytes })
+    const sizes = ['quire 4 KiB', 'quire 64 KiB', 'quire 1 MiB', 'quire pins']
+    return sizes.flatMap((own) => [
+      compared('scan', 'MiB/s', figures, [own, 'libp2p'], { least: 0.6 }),
+      ...(own === 'quire pins' ? [] : [compared('scan', 'MiB/s', figures, [own, 'redis'], { least: 1.2 })])
+    ])
+  },
+
+  'write-fault': async (world) => {
+    const ask = { path: '/bench/write-fault', rounds: world.rounds, operations: few(world, 400) }
+    const figures = await (await first(world)).run('writeFault', ask)
+    return [compared('write-fault', 'us', figures, ['quire', 'etcd put'], { most: 1 })]
+  },
+
+  fill: async (world) => {
+    const bytes = few(world, 16) * MiB
+    const worker = await first(world)
+    const before = cpuMs(world, worker)
+    const figures = await worker.run('fill', { path: '/bench/fill', rounds: world.rounds, bytes })
+    const spent = cpuMs(world, worker) - before
+    // The client of etcd runs in the worker, too, and writes a quarter as much.
+    const written = ((world.rounds + 1) * bytes) / MiB
+    const puts: number[] = []
+    const local = join(world.folder, 'put')
+    writeFileSync(local, randomBytes(bytes))
+    for (let round = 0; round < world.rounds; round++) {
+      const begin = performance.now()
+      await world.cluster.put(local, `/bench/put/${round}`)
+      puts.push(bytes / MiB / ((performance.now() - begin) / 1000))
+    }
+    return [
+      compared('fill', 'MiB/s', figures, ['quire', 'etcd puts'], { least: 4 }),
+      compared('put', 'MiB/s', { quire: puts, fill: figures['quire']! }, ['quire', 'fill'], { least: 0.8 }),
+      alone('fill', 'CPU of all processes', 'ms/MiB', [spent / written], { most: 40 })
+    ]
+  },
+
+  writers: async (world) => [
+    await writersOf(world, 'one client', 1, { least: 1.5 }),
+    await writersOf(world, 'four clients', 4, { least: 1.2 })
+  ],
+
+  commit: async (world) => {
+    const ask = { path: '/bench/commit', rounds: world.rounds, operations: few(world, 400) }
+    const figures = await (await first(world)).run('commit', ask)
+    return [compared('commit', 'us', figures, ['quire', 'etcd put'], { most: 1.1 })]
+  },
+
+  'ping-pong': async (world) => {
+    const workers = await world.workers(2)
+    const figures = await inTurn(world, ['quire', 'etcd'], async (on) => {
+      const ask = { on, ms: few(world, 3000) } as const
+      const turns = await Promise.all(workers.map((worker, index) => worker.run('pingPong', { ...ask, index })))
+      return turns.reduce((sum, each) => sum + each, 0)
+    })
+    return [compared('ping-pong', '1/s', figures, ['quire', 'etcd'], { least: 1 })]
+  },
+
+  readers: async (world) => {
+    const workers = await world.workers(world.isSmoke ? 3 : 9)
+    const changes: number[] = []
+    const p99 = await inTurn(world, ['quire', 'redis'], async (on) => {
+      const ask = { on, ms: few(world, 4000), index: 0 } as const
+      const [changer, ...readers] = workers
+      const writing = changer!.run('changer', ask)
+      const answers = await Promise.all(readers.map((worker) => worker.run('reader', ask)))
+      await writing
+      // The reader that has seen the fewest.
+      if (on === 'quire') changes.push(Math.min(...answers.map(({ changes: seen }) => seen)))
+      return Math.max(...answers.map(({ p99Us }) => p99Us))
+    })
+    return [
+      alone('readers', 'changes seen', '1/s', changes, { least: 150 }),
+      compared('readers', 'us', p99, ['quire', 'redis'], { most: 8 })
+    ]
+  }
+} as const satisfies Record<string, Measure>
+
+export type ContestName = keyof typeof CONTESTS
+
+async function first(world: World): Promise<Worker> {
+  return (await world.workers(1))[0]!
+}
+
+/** A smoke run does a fiftieth, but something. */
+function few({ isSmoke }: World, count: number): number {
+  return isSmoke ? Math.max(1, Math.ceil(count / 50)) : count
+}
+
+async function putFile({ cluster, folder }: World, path: string, bytes: number): Promise<void> {
+  const local = join(folder, 'file')
+  writeFileSync(local, randomBytes(bytes))
+  await cluster.put(local, path)
+}
+
+function merged(all: readonly Figures[]): Figures {
+  const names = Object.keys(all[0] ?? {})
+  return Object.fromEntries(names.map((name) => [name, all.flatMap((figures) => figures[name] ?? [])]))
+}
+
+/** Runs a round of each, in turn, where several workers take part. The first round of each does not count. */
+async function inTurn<N extends CrowdAsk['on']>(
+  world: World,
+  names: readonly N[],
+  run: (on: N) => Promise<number>
+): Promise<Figures> {
+  const isThere = { quire: true, redis: world.hasRedis, etcd: world.hasEtcd }
+  const figures: Record<string, number[]> = {}
+  for (let round = 0; round <= world.rounds; round++) {
+    for (const on of round % 2 === 0 ? names : names.toReversed()) {
+      if (!isThere[on]) continue
+      const figure = await run(on)
+      if (round > 0) (figures[on] ??= []).push(figure)
+    }
+  }
+  return figures
+}
+
+async function writersOf(world: World, label: string, clients: number, target: Target): Promise<Row> {
+  const workers = await world.workers(clients)
+  const figures = await inTurn(world, ['quire', 'etcd'], async (on) => {
+    const ask = { on, ms: few(world, 3000), writers: 64 / clients } as const
+    const rates = await Promise.all(workers.map((worker, index) => worker.run('writers', { ...ask, index })))
+    return rates.reduce((sum, rate) => sum + rate, 0)
+  })
+  const row = compared('writers', '1/s', figures, ['quire', 'etcd'], target)
+  return { ...row, metric: `${label} ${row.metric}` }
+}
+
+/** CPU time of the peers and the worker since their starts. */
+function cpuMs({ cluster }: World, worker: Worker): number {
+  const pids = [...cluster.members().map(({ pid }) => pid), worker.pid]
+  return pids.reduce((sum, pid) => {
+    const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
+    return sum + (Number(fields[11]) + Number(fields[12])) * MS_PER_TICK
+  }, 0)
+}
