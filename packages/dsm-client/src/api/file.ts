@@ -9,6 +9,7 @@ import {
   checkNothingLost,
   checkUsable,
   flushFile,
+  isKnownInside,
   readPages,
   sizeFor,
   tryReadPages,
@@ -83,7 +84,7 @@ class FileHandle implements DsmFile {
     this.checkOpen()
     checkRange(offset, length)
     const { open, session } = this
-    if (signal?.aborted !== true && offset + length <= open.space.size && open.host.isLeaseValid()) {
+    if (signal?.aborted !== true && isKnownInside(open, offset, length)) {
       const target = allocateResult(length)
       if (tryReadPages(open, offset, target)) {
         this.ahead.read(offset, length)

@@ -3,7 +3,7 @@ import type { OpenFile } from '../host.js'
 import { OneTimeTask } from '../one-time-task.js'
 import { createAddressSpaceCalls } from './address-space.js'
 import { prefetch, ReadsAhead } from './reads-ahead.js'
-import { checkUsable, sizeFor, withSize } from './page-io.js'
+import { checkUsable, isKnownInside, sizeFor, withSize } from './page-io.js'
 import type { Advice, CallOptions, LocalMapping, PinnedRange } from '../types.js'
 import { allocateResult, checkBytes, checkCount, checkOneOf } from '../validate.js'
 import { throwIfAborted } from '../waiting.js'
@@ -66,18 +66,19 @@ export abstract class MappingBase implements LocalMapping {
   async read(offset: number, length: number, { signal }: CallOptions = {}): Promise<Uint8Array> {
     this.checkInside(offset, length)
     const target = allocateResult(length)
-    if (signal?.aborted !== true && this.tryRead(offset, target)) return target
+    if (signal?.aborted !== true && this.readAtOnce(offset, target)) return target
     await this.readWhenPossible(offset, target, signal)
     return target
   }
 
   async readInto(offset: number, target: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
-    if (signal?.aborted !== true && this.tryRead(offset, target)) return
+    checkBytes('target', target)
+    this.checkInside(offset, target.length)
+    if (signal?.aborted !== true && this.readAtOnce(offset, target)) return
     await this.readWhenPossible(offset, target, signal)
   }
 
   private readWhenPossible(offset: number, target: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
-    checkBytes('target', target)
     return this.inFile(offset, target.length, signal, (start) => {
       const reading = this.readAt(start, target, signal)
       this.ahead?.read(start, target.length)
@@ -86,15 +87,15 @@ export abstract class MappingBase implements LocalMapping {
   }
 
   async write(offset: number, bytes: Uint8Array, { signal }: CallOptions = {}): Promise<void> {
+    this.checkWritable()
+    checkBytes('bytes', bytes)
     // A refused call does not appear in the history.
-    if (signal?.aborted !== true && this.tryWrite(offset, bytes)) {
+    this.checkInside(offset, bytes.length)
+    if (signal?.aborted !== true && this.writeAtOnce(offset, bytes)) {
       const { host } = this.open
       if (!host.isLeaseValid()) await host.whenActive(signal)
       return
     }
-    this.checkWritable()
-    checkBytes('bytes', bytes)
-    this.checkInside(offset, bytes.length)
     const written = new Set<number>()
     await this.recordWrite(this.offset + offset, bytes, written, () =>
       this.inFile(offset, bytes.length, signal, (start) => this.writeAt(start, bytes, written, signal))
@@ -104,8 +105,12 @@ export abstract class MappingBase implements LocalMapping {
   tryRead(offset: number, target: Uint8Array): boolean {
     checkBytes('target', target)
     this.checkInside(offset, target.length)
+    return this.readAtOnce(offset, target)
+  }
+
+  private readAtOnce(offset: number, target: Uint8Array): boolean {
     const start = this.offset + offset
-    if (!this.isKnownInside(start, target.length) || !this.tryReadAt(start, target)) return false
+    if (!isKnownInside(this.open, start, target.length) || !this.tryReadAt(start, target)) return false
     this.ahead?.read(start, target.length)
     return true
   }
@@ -114,8 +119,12 @@ export abstract class MappingBase implements LocalMapping {
     this.checkWritable()
     checkBytes('bytes', bytes)
     this.checkInside(offset, bytes.length)
+    return this.writeAtOnce(offset, bytes)
+  }
+
+  private writeAtOnce(offset: number, bytes: Uint8Array): boolean {
     const start = this.offset + offset
-    return this.isKnownInside(start, bytes.length) && this.tryWriteAt(start, bytes)
+    return isKnownInside(this.open, start, bytes.length) && this.tryWriteAt(start, bytes)
   }
 
   async pin(offset: number, length: number, access: Access, { signal }: CallOptions = {}): Promise<PinnedRange> {
@@ -187,10 +196,6 @@ export abstract class MappingBase implements LocalMapping {
       if (end > size) throw new PastEndError(this.open.path, Math.max(start, size), size)
       return action(start)
     })
-  }
-
-  private isKnownInside(start: number, length: number): boolean {
-    return start + length <= this.open.space.size && this.open.host.isLeaseValid()
   }
 
   private checkInside(offset: number, length: number): void {

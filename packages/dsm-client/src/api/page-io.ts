@@ -49,6 +49,11 @@ export function sizeFor(file: OpenFile, end: number, signal?: AbortSignal): Prom
   return end <= file.space.size ? Promise.resolve(file.space.size) : file.refreshSize(signal)
 }
 
+/** Whether the file is known to reach to the end of the range, and the lease is valid. */
+export function isKnownInside({ host, space }: OpenFile, offset: number, length: number): boolean {
+  return offset + length <= space.size && host.isLeaseValid()
+}
+
 /** Repeats `action` while changes of the size overtake it. */
 export async function withSize<T>(action: () => Promise<T>): Promise<T> {
   for (let moves = 1; ; moves++) {
