@@ -5,7 +5,7 @@
  * moment.
  */
 import { strict as assert } from 'node:assert'
-import type { ClientMessage, LeaderMessage } from '@quire/protocol'
+import { joinClientRuns, joinLeaderRuns, type ClientMessage, type LeaderMessage } from '@quire/protocol'
 import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
 import type { CoherenceObserver } from '../../packages/dsm-client/src/core/effects.js'
 import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
@@ -13,6 +13,7 @@ import type { Page } from '../../packages/dsm-client/src/core/page.js'
 import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'
 import { Directory } from '../../packages/store/src/directory/directory.js'
 import type { CoherenceMessage } from '../../packages/store/src/directory/types.js'
+import { joinHandovers } from '../../packages/store/src/server/handover-runs.js'
 import { encodeCommand, type Command } from '../../packages/store/src/state/commands.js'
 import type { StateStore, StoredPage } from '../../packages/store/src/state/records.js'
 import { createStateMachine, type StateMachine } from '../../packages/store/src/state/state-machine.js'
@@ -23,6 +24,8 @@ const PAGE_BYTES = 4096
 const SILENT: CoherenceObserver = { output() {}, writing() {}, written() {} }
 /** Sixteen frames, so that more pages must be reclaimed. */
 const CACHE_BYTES = 65_536
+/** Runs with bytes have three pages at most, so that grants come in parts. */
+const MAX_RUN_BYTES = 3 * PAGE_BYTES
 
 export interface ModelOptions {
   readonly clients: number
@@ -34,7 +37,8 @@ export interface ModelOptions {
   readonly expiries?: number
 }
 
-type LaneName = 'control' | 'bulk'
+const LANES = ['control', 'bulk'] as const
+type LaneName = (typeof LANES)[number]
 
 interface Client {
   readonly name: number
@@ -107,6 +111,13 @@ export class CoherenceModel {
     const kind = this.random()
     if (kind < 0.1) return this.flush(client, page)
     const write = kind < 0.5
+    // Several pages in one step, whose messages form a run.
+    const end = this.random() < 0.3 ? this.options.pages : page + 1
+    for (let at = page; at < end; at++) this.access(client, at, write)
+    this.drain(client)
+  }
+
+  private access(client: Client, page: number, write: boolean): void {
     const pin = this.random() < 0.2 && client.pins.length === 0
     let ran = false
     const { session } = client
@@ -126,7 +137,6 @@ export class CoherenceModel {
         assert(client.session !== session || error.name === 'CacheFullError', `access failed: ${error.message}`)
       }
     })
-    this.drain(client)
   }
 
   private touch(client: Client, page: number, bytes: Uint8Array, write: boolean): void {
@@ -225,21 +235,30 @@ export class CoherenceModel {
   }
 
   private carryOut(): void {
-    for (const effect of this.directory.effects()) {
-      if (effect.type === 'propose') {
-        this.proposals.push({ ...effect.command, at: 0 })
-        continue
+    const effects = this.directory.effects()
+    const commands = effects.flatMap((effect) => (effect.type === 'propose' ? [effect.command] : []))
+    for (const command of joinHandovers(commands)) this.proposals.push({ ...command, at: 0 })
+    // No page of this store is damaged.
+    const sends = effects.filter((effect) => effect.type === 'send')
+    for (const client of this.clients) {
+      if (!client.connected) continue
+      for (const lane of LANES) {
+        const messages = sends.filter((send) => send.session === client.session && send.lane === lane)
+        client.toClient[lane].push(
+          ...joinLeaderRuns(
+            messages.map(({ message }) => message),
+            MAX_RUN_BYTES
+          )
+        )
       }
-      // No page of this store is damaged.
-      if (effect.type !== 'send') continue
-      const client = this.clients.find((candidate) => candidate.session === effect.session)
-      if (client?.connected === true) client.toClient[effect.lane].push(effect.message)
     }
   }
 
   private drain(client: Client): void {
-    for (const effect of client.core.effects()) {
-      if (effect.type === 'send') client.toLeader[effect.lane].push(effect.message)
+    const sends = client.core.effects().filter((effect) => effect.type === 'send')
+    for (const lane of LANES) {
+      const messages = sends.filter((send) => send.lane === lane).map(({ message }) => message)
+      client.toLeader[lane].push(...joinClientRuns(messages))
     }
   }
 

@@ -196,7 +196,7 @@ describe('a pin', () => {
   it('a pin is wanted from the revoke of its page until its release', async () => {
     const pin = await mapping.pin(0, 1, 'write')
     expect(pin.wanted).toBe(false)
-    world.leader.send({ type: 'revoke', term: 1, op: 4, file: Number(file.id), page: 0, after: 0 })
+    world.leader.send({ type: 'revoke', term: 1, op: 4, file: Number(file.id), page: 0, count: 1, after: 0 })
     await world.clock.advance(1)
     expect(pin.wanted).toBe(true)
     pin.release()

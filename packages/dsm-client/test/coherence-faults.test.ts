@@ -106,7 +106,7 @@ describe('faults', () => {
       h.access(0, 'write', { write: value })
     }
     h.order('downgrade', 0)
-    expect(h.take('ownerAckDirty').dirty.seq).toBe(3)
+    expect(h.takeDirty().dirty.seq).toBe(3)
     h.access(0, 'write', { write: 4 })
     h.grant(h.take('fault'), { epoch: 3, seq: 2 })
     h.flush(0)

@@ -36,7 +36,7 @@ describe('a file that the client unmaps', () => {
     h.core.unmapFile(FILE)
     expect(h.page(0)).toMatchObject({ access: 'invalid', dirty: true })
     h.order('revoke', 0)
-    expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(7)
+    expect(h.takeDirty().dirty.bytes[0]).toBe(7)
   })
 
   it('an unmapped file uses no grant that was in flight', () => {

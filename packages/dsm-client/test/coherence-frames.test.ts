@@ -67,7 +67,7 @@ describe('frames', () => {
     const { h } = pinned(FRAMES - 1)
     h.have(50, 'write', { epoch: 3, write: 1 })
     h.order('downgrade', 50)
-    const { dirty } = h.take('ownerAckDirty')
+    const { dirty } = h.takeDirty()
     const starved = h.access(51, 'read')
     const writer = h.access(50, 'write', { write: 2 })
     h.grant(h.take('fault'), { epoch: 3, seq: dirty.seq })

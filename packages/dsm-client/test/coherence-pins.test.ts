@@ -30,7 +30,7 @@ describe('pins', () => {
     expect(h.nothingSent).toBe(true)
     waiter.bytes![0] = 77
     waiter.unpin()
-    expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(77)
+    expect(h.takeDirty().dirty.bytes[0]).toBe(77)
   })
 
   it('a pin that delays a revoke admits plain accesses, but no new pins', () => {
@@ -42,7 +42,7 @@ describe('pins', () => {
     expect(late.state).toBe('waiting')
     expect(h.access(0, 'write', { write: 8 }).state).toBe('ran')
     pin.unpin()
-    expect(h.take('ownerAckDirty').dirty.bytes[0]).toBe(8)
+    expect(h.takeDirty().dirty.bytes[0]).toBe(8)
     h.grant(h.take('fault'))
     expect(late.state).toBe('ran')
   })

@@ -61,7 +61,7 @@ describe('a page that is read ahead', () => {
     h.core.addFile({ file: 11, path: '/w', pageSize: 4096, unit: 'file' })
     h.access(0, 'read', { file: 11 })
     const first = h.take('fault')
-    h.receive({ type: 'revoke', term: h.term, op: 1, file: 11, page: 0, after: 0 })
+    h.receive({ type: 'revoke', term: h.term, op: 1, file: 11, page: 0, count: 1, after: 0 })
     h.core.table.readAhead(h.core.table.space(11)!, 1, hear().observer)
     h.drain()
     h.grant(first)

@@ -7,7 +7,7 @@ function turn(h: CoreHarness, uses: number): void {
   h.access(0, 'write')
   h.grant(h.take('fault'), { epoch: h.now + 1 })
   for (let i = 1; i < uses; i++) h.access(0, 'write', { write: i })
-  h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
+  h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, count: 1, after: 0 })
 }
 
 describe('a page that another session wants', () => {
@@ -61,7 +61,7 @@ describe('a page that another session wants', () => {
     h.have(0, 'write')
     for (let i = 0; i < 10; i++) h.access(0, 'write', { write: i })
     h.advance(MAX_HOLD_MS)
-    h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
+    h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, count: 1, after: 0 })
     h.take('ownerAckDirty')
   })
 
@@ -69,7 +69,7 @@ describe('a page that another session wants', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')
     for (let i = 0; i < 10; i++) h.access(0, 'read')
-    h.receive({ type: 'invalidate', term: h.term, op: 1, file: FILE, page: 0, after: 0 })
+    h.receive({ type: 'invalidate', term: h.term, op: 1, file: FILE, page: 0, count: 1, after: 0 })
     h.take('invalidateAck')
   })
 })

@@ -75,10 +75,10 @@ describe('messages right behind registered', () => {
     const { leader, clock, mapping } = await withFile()
     await mapping.write(0, byte(9))
     leader.cut()
-    const order = { term: 1, op: 31, file: 100, page: 0, after: 0 }
+    const order = { term: 1, op: 31, file: 100, page: 0, count: 1, after: 0 }
     leader.behindRegistered = [{ type: 'downgrade', ...order }]
     await clock.advance(100)
-    expect(leader.last('ownerAckDirty')).toMatchObject({ op: 31, dirty: { file: 100, page: 0 } })
+    expect(leader.last('ownerAckDirty')).toMatchObject({ op: 31, pages: [{ file: 100, page: 0 }] })
   })
 
   it('a client ignores messages behind registered if it has dropped the connection', async () => {
@@ -87,7 +87,7 @@ describe('messages right behind registered', () => {
     leader.cut()
     leader.behindRegistered = [
       leader.redirection(''),
-      { type: 'revoke', term: 1, op: 31, file: 100, page: 0, after: 0 }
+      { type: 'revoke', term: 1, op: 31, file: 100, page: 0, count: 1, after: 0 }
     ]
     await clock.advance(1)
     await clock.advance(100)

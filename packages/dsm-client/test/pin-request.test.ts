@@ -163,7 +163,7 @@ describe('an incomplete pin', () => {
     h.core.addFile({ file: WHOLE, path: '/whole', pageSize: PAGE, unit: 'file' })
     const pin = request(h, 0, 5, 'write', WHOLE)
     const first = [h.take('fault'), h.take('fault')]
-    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: first[1]!.req })
+    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, count: 1, after: first[1]!.req })
     for (const fault of first) h.grant(fault, { owner: true })
     // Other accesses send no more faults.
     const late = h.access(7, 'read', { file: WHOLE })
@@ -192,7 +192,7 @@ describe('an incomplete pin', () => {
       [2, 100]
     ] as const) {
       const first = h.take('fault')
-      h.receive({ type: 'revoke', term: 5, op, file: WHOLE, page: 0, after: first.req })
+      h.receive({ type: 'revoke', term: 5, op, file: WHOLE, page: 0, count: 1, after: first.req })
       h.grant(first, { owner: true, access: 'write', epoch: op })
       const second = h.take('fault')
       expect(first.page).toBe(0)
@@ -217,7 +217,7 @@ describe('an incomplete pin', () => {
     const pin = request(h, 0, 3, 'write', WHOLE)
     const faults = [h.take('fault'), h.take('fault'), h.take('fault')]
     // The revoke for the next owner overtakes the grants.
-    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, after: faults.at(-1)!.req })
+    h.receive({ type: 'revoke', term: 5, op: 3, file: WHOLE, page: 0, count: 1, after: faults.at(-1)!.req })
     for (const fault of faults) h.grant(fault, { owner: true })
     expect(pin.state).toBe('done')
     expect(h.nothingSent).toBe(true)

@@ -60,13 +60,13 @@ describe('a write that a truncation overtakes', () => {
     await settle()
     expect(leader.of('fault').map(({ page }) => page)).toEqual([0, 1])
     // Another session gets page 0 with the bytes written so far, and shortens the file to that page.
-    leader.send({ type: 'revoke', term: leader.term, op: 8, file: FILE, page: 0, after: 1 })
+    leader.send({ type: 'revoke', term: leader.term, op: 8, file: FILE, page: 0, count: 1, after: 1 })
     const range = { first: 1, end: END, size: PAGE, discards: 1 }
     leader.send({ type: 'discard', term: leader.term, op: 9, file: FILE, ...range })
     cluster.files.set('/f', { ...cluster.files.get('/f')!, size: PAGE, discards: 1 })
     leader.send({ type: 'discarded', term: leader.term, op: 9, file: FILE, committed: true })
     await settle()
-    expect(leader.last('ownerAckDirty').dirty.page).toBe(0)
+    expect(leader.last('ownerAckDirty').pages[0]!.page).toBe(0)
     leader.release('fault')
     await world.until(writing)
     expect(leader.last('extend')).toMatchObject({ file: FILE, size: 2 * PAGE })

@@ -2,7 +2,7 @@ import type { LeaderMessage } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { SlowWaits } from '../src/session/slow-waits.js'
 
-const GRANT = { type: 'grant' } as LeaderMessage
+const GRANT = { type: 'grant', pages: [{}] } as LeaderMessage
 
 function waiting(waits: SlowWaits, ahead: number) {
   const facts = { moved: 0, resolve: () => {}, withdraw: () => {} }

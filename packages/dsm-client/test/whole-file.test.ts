@@ -12,7 +12,7 @@ function setUp() {
     h.grant(h.take('fault'), { owner: true, access: 'write', epoch: 1 })
   }
   const revoke = (op = 1, after = 0): void =>
-    h.receive({ type: 'revoke', term: h.term, op, file: WHOLE, page: 0, after })
+    h.receive({ type: 'revoke', term: h.term, op, file: WHOLE, page: 0, count: 1, after })
   return { h, have, revoke }
 }
 

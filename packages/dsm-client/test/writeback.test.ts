@@ -77,7 +77,7 @@ describe('a flush', () => {
   it('a flush is completed by the acknowledgment of bytes that left with a revoke', () => {
     const h = dirty(1)
     h.order('revoke', 0)
-    const { dirty: bytes } = h.take('ownerAckDirty')
+    const { dirty: bytes } = h.takeDirty()
     const flush = h.flush(0)
     h.acknowledge({ req: 0, pages: [bytes] })
     expect(flush.done).toBe(1)
@@ -216,7 +216,7 @@ describe('a writeback', () => {
     h.order('revoke', 1)
     expect(h.nothingSent).toBe(true)
     h.acknowledge(first)
-    const { dirty: bytes } = h.take('ownerAckDirty')
+    const { dirty: bytes } = h.takeDirty()
     expect(bytes.page).toBe(1)
     expect(h.nothingSent).toBe(true)
     h.acknowledge({ req: 0, pages: [bytes] })
@@ -230,7 +230,7 @@ describe('a writeback', () => {
     h.order('revoke', 1)
     expect(h.nothingSent).toBe(true)
     h.receive({ type: 'writebackFailed', term: 5, req, error: errorToWire(new NoSpaceError('peer')) })
-    expect(h.take('ownerAckDirty').dirty.page).toBe(1)
+    expect(h.takeDirty().dirty.page).toBe(1)
   })
 
   it('the client sends no writeback of a page that is clean by now', () => {
@@ -239,7 +239,7 @@ describe('a writeback', () => {
     const first = h.take('writeback')
     h.order('revoke', 1)
     h.acknowledge(first)
-    const { dirty: bytes } = h.take('ownerAckDirty')
+    const { dirty: bytes } = h.takeDirty()
     h.acknowledge({ req: 0, pages: [bytes] })
     expect(h.nothingSent).toBe(true)
     expect(h.isWanted(1)).toBe(false)

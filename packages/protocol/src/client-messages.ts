@@ -9,8 +9,11 @@
  * A connection opens with hello → welcome on control, hello → attached on bulk, and register → registered on control.
  * The client learns the leader's term from the welcome *before* it registers, which fences the previous leader
  * (docs/coherence.md, rule 3).
+ *
+ * A message about neighbouring pages is a run: page `page` + i has the request `req` + i, or the operation `op` + i. A
+ * run means the same as one message for each of its pages, in order. `page-runs.ts` joins messages to runs.
  */
-import { bool, list, oneOf, optional, struct, text, uint, union, type TypeOf } from './codec.js'
+import { CodecError, bool, list, oneOf, optional, struct, text, uint, union, type Codec, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
 import { dirtyPage, fileStat, pageBytes } from './files.js'
 import { digestText, features } from './hello.js'
@@ -24,6 +27,26 @@ export const MAX_RULES = 256
 
 /** The limit of pages in one writeback message: one bulk frame holds this many of the smallest size. */
 export const MAX_WRITEBACK_PAGES = 16
+
+/** The limit of pages in one run. Those with bytes are limited by the size of a bulk frame, too. */
+export const MAX_RUN_PAGES = 256
+
+/** The number of pages in a run. */
+const runLength = uintWithin(1, MAX_RUN_PAGES)
+/** The first page, request or operation of a run: that of every other page in the run is a safe integer, too. */
+export const runStart = uintWithin(0, Number.MAX_SAFE_INTEGER - MAX_RUN_PAGES)
+
+function uintWithin(min: number, max: number): Codec<number> {
+  const check = (value: number): number => {
+    if (value < min || value > max) throw new CodecError(`${value} is not between ${min} and ${max}`)
+    return value
+  }
+  return {
+    minBytes: uint.minBytes,
+    write: (writer, value) => uint.write(writer, check(value)),
+    read: (reader) => check(uint.read(reader))
+  }
+}
 
 /** A peer's role in its Raft group. */
 export const role = oneOf('leader', 'follower', 'candidate', 'learner')
@@ -71,19 +94,19 @@ export const clientMessage = union({
 
   // -- coherence
   /**
-   * A fault that the leader must resolve. `have` is the version of the readable copy that the client holds at the
+   * Faults that the leader must resolve. `have` is the version of the readable copies that the client holds at the
    * moment of sending, or 0 for none; the leader sends no bytes if that version is current. A session has at most one
    * outstanding fault for each page.
    */
-  fault: [20, struct({ req: uint, file: uint, page: uint, access, have: uint })],
-  invalidateAck: [21, struct({ op: uint, file: uint, page: uint })],
+  fault: [20, struct({ req: runStart, file: uint, page: runStart, count: runLength, access, have: uint })],
+  invalidateAck: [21, struct({ op: runStart, file: uint, page: runStart, count: runLength })],
   /**
-   * Answers a revoke or downgrade without bytes. `held` is false if the session never got the grant or has dropped the
-   * page.
+   * Answers revokes or downgrades without bytes. `held` is false if the session never got the grants or has dropped the
+   * pages.
    */
-  ownerAck: [22, struct({ op: uint, file: uint, page: uint, held: bool })],
-  /** Answers a revoke or downgrade with bytes that may not be durable yet. Bulk. */
-  ownerAckDirty: [23, struct({ op: uint, dirty: dirtyPage })],
+  ownerAck: [22, struct({ op: runStart, file: uint, page: runStart, count: runLength, held: bool })],
+  /** Answers revokes or downgrades, from `op` on, with bytes that may not be durable yet. Bulk. */
+  ownerAckDirty: [23, struct({ op: runStart, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
   /** No page of the range is accessible at this client any longer. */
   discardAck: [25, struct({ op: uint, file: uint })],
   /**
@@ -122,7 +145,14 @@ const writebackOutcome = struct({
 })
 export type WritebackOutcome = TypeOf<typeof writebackOutcome>
 
-const operation = { term: uint, op: uint, file: uint, page: uint, after: uint }
+const operation = { term: uint, op: runStart, file: uint, page: runStart, count: runLength, after: runStart }
+
+/**
+ * What a grant says of one page. Without `bytes`, the copy that the request named is current; empty `bytes` stand for a
+ * page of zeros.
+ */
+const grantedPage = struct({ version: uint, bytes: optional(pageBytes) })
+export type GrantedPage = TypeOf<typeof grantedPage>
 
 /** The messages that the leader sends. During the handshake any peer may send them. */
 export const leaderMessage = union({
@@ -188,37 +218,35 @@ export const leaderMessage = union({
 
   // -- coherence
   /**
-   * Resolves the fault `req`. Without `bytes`, the copy that the request named is current; empty `bytes` stand for a
-   * page of zeros. If `owner` is true, the receiver is the owner on record, `epoch` is the page's epoch, and `seq` is
-   * its newest writeback, from which the receiver continues to count. Otherwise both are 0. The grant uses bulk if it
-   * carries bytes or the file is owned as a whole, otherwise control.
+   * Resolves the faults from `req` on. If `owner` is true, the receiver is the owner on record, `epoch` is the epoch of
+   * the pages, and `seq` is their newest writeback, from which the receiver continues to count. Otherwise both are 0. A
+   * grant uses bulk if it carries bytes or the file is owned as a whole, otherwise control.
    */
   grant: [
     20,
     struct({
       term: uint,
-      req: uint,
+      req: runStart,
       file: uint,
-      page: uint,
+      page: runStart,
       access,
       owner: bool,
       epoch: uint,
       seq: uint,
-      version: uint,
       /** The newest discard of the file that had begun in this term; 0 for none. */
       discard: uint,
-      bytes: optional(pageBytes)
+      pages: list(grantedPage, MAX_RUN_PAGES)
     })
   ],
   faultFailed: [21, struct({ term: uint, req: uint, file: uint, page: uint, error: wireError })],
   /**
-   * Orders the client to drop the page. The client obeys after the grant for the request `after` (0: the leader has
-   * sent none on this connection).
+   * Orders the client to drop the pages. For the page at i the client obeys after the grant for the request `after` + i
+   * (`after` 0: the leader has sent none on this connection).
    */
   invalidate: [22, struct(operation)],
-  /** Orders the client to give the page up, with its bytes if they are dirty. */
+  /** Orders the client to give the pages up, with their bytes where they are dirty. */
   revoke: [23, struct(operation)],
-  /** Orders the client to keep the page readable only, and to send its bytes if they are dirty. */
+  /** Orders the client to keep the pages readable only, and to send their bytes where they are dirty. */
   downgrade: [24, struct(operation)],
   /** Reports the outcome of a writeback. `req` is the writeback's, or 0 for the bytes of an `ownerAckDirty`. */
   writebackAck: [25, struct({ term: uint, req: uint, pages: list(writebackOutcome, MAX_WRITEBACK_PAGES) })],

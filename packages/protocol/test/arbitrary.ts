@@ -25,6 +25,12 @@ const member = fc.record({ peerId: text, addresses: fc.array(text, { maxLength: 
 const members = fc.array(member, { maxLength: 4 })
 const fact = fc.oneof(text, number)
 const error = fc.record({ code: text, facts: fc.array(fact, { maxLength: 8 }) })
+/** The number of pages in a run, and the first one. */
+const count = fc.integer({ min: 1, max: 256 })
+const start = fc.oneof(
+  fc.integer({ min: 0, max: 300 }),
+  fc.maxSafeNat().map((value) => Math.max(0, value - 256))
+)
 const dirty = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes })
 const outcome = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, version: uint, stale: bool })
 const stat = fc.record({
@@ -39,7 +45,7 @@ const stat = fc.record({
   modifiedAt: number
 })
 const request = { seq: uint, settled: uint }
-const order = fc.record({ term: uint, op: uint, file: uint, page: uint, after: uint })
+const order = fc.record({ term: uint, op: start, file: uint, page: start, count, after: start })
 
 const adminChange = oneOfTypes<AdminChange>({
   addMember: fc.record({ member }),
@@ -84,10 +90,10 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   stat: fc.record({ seq: uint, path: text }),
   statFile: fc.record({ seq: uint, file: uint }),
   list: fc.record({ seq: uint, prefix: text, after: text, limit: uint }),
-  fault: fc.record({ req: uint, file: uint, page: uint, access, have: uint }),
-  invalidateAck: fc.record({ op: uint, file: uint, page: uint }),
-  ownerAck: fc.record({ op: uint, file: uint, page: uint, held: bool }),
-  ownerAckDirty: fc.record({ op: uint, dirty }),
+  fault: fc.record({ req: start, file: uint, page: start, count, access, have: uint }),
+  invalidateAck: fc.record({ op: start, file: uint, page: start, count }),
+  ownerAck: fc.record({ op: start, file: uint, page: start, count, held: bool }),
+  ownerAckDirty: fc.record({ op: start, pages: fc.array(dirty, { maxLength: 16 }) }),
   writeback: fc.record({ req: uint, pages: fc.array(dirty, { maxLength: 16 }) }),
   status: fc.record({ version: uint, seq: uint }),
   administer: fc.record({ version: uint, founding: text, change: adminChange }),
@@ -122,16 +128,15 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
   failed: fc.record({ seq: uint, error }),
   grant: fc.record({
     term: uint,
-    req: uint,
+    req: start,
     file: uint,
-    page: uint,
+    page: start,
     access,
     owner: bool,
     epoch: uint,
     seq: uint,
-    version: uint,
     discard: uint,
-    bytes: fc.option(bytes, { nil: undefined })
+    pages: fc.array(fc.record({ version: uint, bytes: fc.option(bytes, { nil: undefined }) }), { maxLength: 4 })
   }),
   faultFailed: fc.record({ term: uint, req: uint, file: uint, page: uint, error }),
   invalidate: order,

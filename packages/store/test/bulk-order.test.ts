@@ -48,7 +48,7 @@ function unread(page: number): UnreadGrant {
 
 function grant(page: number): LeaderMessage {
   const { have: _, ...facts } = unread(page)
-  return { ...facts, version: 9, bytes: filled(page) }
+  return { ...facts, pages: [{ version: 9, bytes: filled(page) }] }
 }
 
 function repairAndSend(page: number): void {

@@ -88,7 +88,7 @@ describe('truncates', () => {
     world.truncate(b, file, 2 * PAGE)
     expect(world.last(a, 'discard')).toBeUndefined()
     const revoke = world.all(a, 'revoke').find(({ page }) => page === 5)!
-    world.tell(a, { type: 'ownerAck', op: revoke.op, file, page: 5, held: true })
+    world.tell(a, { type: 'ownerAck', op: revoke.op, file, page: 5, count: 1, held: true })
     world.commit()
     expect(world.granted(b, inside)).toMatchObject({ discard: 0 })
     expect(world.last(a, 'discard')).toBeDefined()
@@ -116,7 +116,7 @@ describe('truncates', () => {
     world.extend(a, file, 10 * PAGE)
     const again = world.fault(c, file, 7, 'read')
     // The page was never written again, so it reads as zeros.
-    expect(world.granted(c, again)).toMatchObject({ version: 0, bytes: new Uint8Array(0) })
+    expect(world.granted(c, again)).toMatchObject({ pages: [{ version: 0, bytes: new Uint8Array(0) }] })
   })
 
   it('a truncate also takes pages that an earlier entry adds to the file while the truncate waits', () => {
@@ -152,7 +152,7 @@ describe('truncates', () => {
     world.punch(a, file, 7, 8)
     const fault = world.fault(b, file, 7, 'read', have)
     world.settle()
-    expect(world.granted(b, fault)).toMatchObject({ version: 0, bytes: new Uint8Array(0) })
+    expect(world.granted(b, fault)).toMatchObject({ pages: [{ version: 0, bytes: new Uint8Array(0) }] })
   })
 
   it('every grant names the truncates that have begun, so that a client ignores older grants of their pages', () => {
@@ -265,7 +265,7 @@ describe('sessions that a discard asks', () => {
     world.expire(a)
     expect(world.last(b, 'discarded')).toMatchObject({ committed: false })
     expect(world.proposals).toMatchObject([
-      { type: 'handover', page: 1, to: 0, seq: 1 },
+      { type: 'handover', page: 1, to: 0, pages: [{ seq: 1 }] },
       { type: 'handover', page: 5 }
     ])
     world.settle()

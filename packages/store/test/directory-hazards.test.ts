@@ -19,7 +19,7 @@ describe('hazards', () => {
     world.expire(a)
     const next = world.fault(b, file, 0, 'write')
     world.settle()
-    expect(world.granted(b, next)).toMatchObject({ owner: true, version: 0 })
+    expect(world.granted(b, next)).toMatchObject({ owner: true, pages: [{ version: 0 }] })
   })
 
   it('leader dies between invalidations and transfer commit: the next leader knows of no operation and assumes that every copy exists', () => {
@@ -88,7 +88,7 @@ describe('hazards', () => {
     const { op } = world.last(a, 'revoke')!
     world.close(a, file)
     // The answer to the revocation arrives after the close.
-    world.tell(a, { type: 'ownerAck', op, file, page: 0, held: false })
+    world.tell(a, { type: 'ownerAck', op, file, page: 0, count: 1, held: false })
     expect(world.proposals).toHaveLength(1)
     world.settle()
     expect(world.granted(b, next)).toMatchObject({ owner: true })
@@ -129,7 +129,7 @@ describe('hazards', () => {
       const req = world.fault(next, file, 0, 'write')
       world.answer(holder, 'revoke', { bytes: filled(turn) })
       world.commit()
-      expect(world.granted(next, req)).toMatchObject({ owner: true, bytes: filled(turn) })
+      expect(world.granted(next, req)).toMatchObject({ owner: true, pages: [{ bytes: filled(turn) }] })
     }
     expect(world.directory.stats()).toMatchObject({ longestWaitTurns: 0, contended: [{ file, page: 0, turns: 7 }] })
   })
@@ -239,7 +239,7 @@ describe('files that are owned as a whole', () => {
     // The former owner asks again after its answer, for its next turn.
     const behind = world.fault(a, file, 5, 'write')
     world.commit()
-    expect(world.granted(b, reqs[0]!)).toMatchObject({ page: 3, bytes: filled(3), epoch: epoch + 1 })
+    expect(world.granted(b, reqs[0]!)).toMatchObject({ page: 3, epoch: epoch + 1, pages: [{ bytes: filled(3) }] })
     expect(world.granted(b, reqs[1]!)).toMatchObject({ page: 9, epoch: epoch + 1 })
     expect(world.granted(a, behind)).toBeUndefined()
     world.settle()
@@ -276,7 +276,7 @@ describe('files that are owned as a whole', () => {
     const waits = [world.fault(a, file, 0, 'read'), world.fault(a, file, 5, 'read')]
     // The revocation comes first, so that no grant of the range is in flight when the sessions get the order.
     expect(world.last(a, 'discard')).toBeUndefined()
-    world.tell(b, { type: 'ownerAckDirty', op: world.last(b, 'revoke')!.op, dirty: dirtyOf(file) })
+    world.tell(b, { type: 'ownerAckDirty', op: world.last(b, 'revoke')!.op, pages: [dirtyOf(file)] })
     expect(world.last(a, 'discard')).toBeUndefined()
     world.answer(b, 'revoke')
     expect(world.proposals).toEqual([])

@@ -145,7 +145,7 @@ describe('unnamed files', () => {
     }
     await two.control.send({ type: 'list', seq: 3, prefix: '', after: '', limit: 9 })
     expect(two.control.last('files')).toMatchObject({ seq: 3, files: [] })
-    await two.control.send({ type: 'fault', req: 1, file, page: 0, access: 'read', have: 0 })
+    await two.control.send({ type: 'fault', req: 1, file, page: 0, count: 1, access: 'read', have: 0 })
     expect(two.control.last('faultFailed')).toMatchObject({ req: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
     await one.control.send({ type: 'link', seq: 2, settled: 1, file, path: '/a' })
     expect(one.control.last('done')?.seq).toBe(2)

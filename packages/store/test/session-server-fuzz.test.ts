@@ -1,4 +1,4 @@
-import type { ClientMessage } from '@quire/protocol'
+import { MAX_RUN_PAGES, type ClientMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
 import fc from 'fast-check'
 import { afterEach, describe, expect, it } from 'vitest'
@@ -10,6 +10,9 @@ const small = fc.oneof(
   { weight: 6, arbitrary: fc.nat(6) },
   { weight: 1, arbitrary: fc.constantFrom(BIG, BIG - 1, 2 ** 32) }
 )
+/** The first page, request or operation of a run, and the number of its pages. */
+const start = small.map((value) => Math.min(value, BIG - MAX_RUN_PAGES))
+const count = fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, fc.constant(MAX_RUN_PAGES))
 const path = fc.constantFrom(
   '/a',
   '/b',
@@ -63,13 +66,13 @@ const control = fc.oneof(
   message('stat', { seq: small, path }),
   message('statFile', { seq: small, file: small }),
   message('list', { seq: small, prefix: path, after: path, limit: small }),
-  message('fault', { req: small, file: small, page: small, access, have: small }),
-  message('invalidateAck', { op: small, file: small, page: small }),
-  message('ownerAck', { op: small, file: small, page: small, held: fc.boolean() }),
+  message('fault', { req: start, file: small, page: start, count, access, have: small }),
+  message('invalidateAck', { op: start, file: small, page: start, count }),
+  message('ownerAck', { op: start, file: small, page: start, count, held: fc.boolean() }),
   message('endSession', request)
 )
 const bulk = fc.oneof(
-  message('ownerAckDirty', { op: small, dirty }),
+  message('ownerAckDirty', { op: start, pages: fc.array(dirty, { maxLength: 3 }) }),
   message('writeback', { req: small, pages: fc.array(dirty, { maxLength: 3 }) })
 )
 const event = fc.oneof(

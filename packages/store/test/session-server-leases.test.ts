@@ -50,7 +50,7 @@ describe('leases', () => {
     const next = await new TestClient(group, 'next').connect(0, 60_000)
     for (const client of [owner, next]) await client.control.send(openRequest(1, '/f'))
     const file = owner.control.last('opened')!.stat.id
-    const fault = { type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 } as const
+    const fault = { type: 'fault', req: 1, file, page: 0, count: 1, access: 'write', have: 0 } as const
     await owner.control.send(fault)
     const bytes = new Uint8Array(4096).fill(7)
     await owner.bulk.send({ type: 'writeback', req: 2, pages: [{ file, page: 0, epoch: 1, seq: 1, bytes }] })
@@ -67,7 +67,11 @@ describe('leases', () => {
     expect(next.bulk.last('grant') ?? next.control.last('grant')).toBeUndefined()
     await group.clock.advance(300)
     expect(group.machine.session(owner.session)).toBeUndefined()
-    expect(next.bulk.last('grant') ?? next.control.last('grant')).toMatchObject({ owner: true, epoch: 3, bytes })
+    expect(next.bulk.last('grant') ?? next.control.last('grant')).toMatchObject({
+      owner: true,
+      epoch: 3,
+      pages: [{ bytes }]
+    })
   })
 
   it('a keep-alive does not renew a lease once the expiry is proposed', async () => {

@@ -38,7 +38,7 @@ describe('a client that breaks the protocol', () => {
     const owner = await new TestClient(group, 'owner').connect(0, 600_000)
     await owner.control.send(openRequest(1, '/f', { size: 4096 * 1000 }))
     const file = owner.control.last('opened')!.stat.id
-    await owner.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    await owner.control.send({ type: 'fault', req: 1, file, page: 0, count: 1, access: 'write', have: 0 })
 
     group.autoCommit = false
     for (let seq = 2; seq <= 64; seq++) await owner.control.send({ type: 'extend', seq, settled: 2, file, size: 1 })
@@ -92,7 +92,7 @@ describe('a client that breaks the protocol', () => {
     const client = await new TestClient(group).connect()
     await client.control.send(openRequest(1, '/f'))
     const file = client.control.last('opened')!.stat.id
-    await client.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    await client.control.send({ type: 'fault', req: 1, file, page: 0, count: 1, access: 'write', have: 0 })
     group.full = true
     const page = { file, page: 0, epoch: 1, bytes: new Uint8Array(4096) }
     await client.bulk.send({ type: 'writeback', req: 1, pages: [{ ...page, seq: 1 }] })

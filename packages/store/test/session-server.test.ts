@@ -60,14 +60,14 @@ describe('a leader and its clients', () => {
     await a.control.send(openRequest(1, '/f'))
     await b.control.send(openRequest(1, '/f'))
     const file = a.control.last('opened')!.stat.id
-    await a.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    await a.control.send({ type: 'fault', req: 1, file, page: 0, count: 1, access: 'write', have: 0 })
     expect(a.control.last('grant')).toMatchObject({ req: 1, owner: true, epoch: 1 })
-    await b.control.send({ type: 'fault', req: 1, file, page: 0, access: 'write', have: 0 })
+    await b.control.send({ type: 'fault', req: 1, file, page: 0, count: 1, access: 'write', have: 0 })
     const revoke = a.control.last('revoke')!
     expect(b.control.last('grant')).toBeUndefined()
     const bytes = new Uint8Array(4096).fill(7)
-    await a.bulk.send({ type: 'ownerAckDirty', op: revoke.op, dirty: { file, page: 0, epoch: 1, seq: 1, bytes } })
-    expect(b.bulk.last('grant')).toMatchObject({ req: 1, owner: true, epoch: 2, bytes })
+    await a.bulk.send({ type: 'ownerAckDirty', op: revoke.op, pages: [{ file, page: 0, epoch: 1, seq: 1, bytes }] })
+    expect(b.bulk.last('grant')).toMatchObject({ req: 1, owner: true, epoch: 2, pages: [{ bytes }] })
     expect(a.bulk.last('writebackAck') ?? a.control.last('writebackAck')).toMatchObject({ req: 0 })
   })
 

@@ -124,7 +124,8 @@ export class Harness {
   }
 
   handover(file: number, page: number, from: number, fromEpoch: number, to: number, bytes?: Uint8Array, seq = 1) {
-    return this.apply<'handover'>({ type: 'handover', file, page, from, fromEpoch, to, seq, bytes, at: 8 })
+    const pages = [bytes && { seq, bytes }]
+    return this.apply<'handover'>({ type: 'handover', file, page, from, fromEpoch, to, pages, at: 8 }).outcomes[0]!
   }
 
   /** Makes `session` the owner of an unowned page. Returns the epoch. */
@@ -167,7 +168,7 @@ export function writebackLog(pages: number): CommittedEntry[] {
     unit: undefined
   })
   for (let page = 0; page < pages; page++) {
-    add({ type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, seq: 0, bytes: undefined, at })
+    add({ type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, pages: [undefined], at })
     add({ type: 'writeback', session: 1, pages: [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page) }], at })
   }
   return entries
@@ -236,7 +237,9 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
   if (kind === 5) return { type: 'close', ...request, file }
   if (kind === 6) return { type: 'extend', ...request, file, size: z * 150 }
   if (kind <= 12) {
-    const bytes = z % 3 === 0 && (owner.session !== 0 || z % 4 === 0) ? filled(z) : undefined
+    const given = z % 3 === 0 && (owner.session !== 0 || z % 4 === 0) ? { seq: z % 5, bytes: filled(z) } : undefined
+    // Up to three pages, which are often owned by others.
+    const pages = z % 2 === 0 ? [given] : [given, undefined, given]
     return {
       type: 'handover',
       file,
@@ -244,8 +247,7 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
       from: owner.session,
       fromEpoch: owner.epoch,
       to: other,
-      seq: z % 5,
-      bytes,
+      pages,
       at
     }
   }

@@ -258,9 +258,6 @@ describe('handover (architecture, rules 8 and 11)', () => {
     const session = h.session()
     const file = h.file(session)
     expect(h.handover(file, 2, 0, 0, session)).toEqual({
-      type: 'handover',
-      file,
-      page: 2,
       done: true,
       owner: { session, epoch: 1, seq: 0 }
     })

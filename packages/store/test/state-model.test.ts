@@ -197,19 +197,30 @@ class Model {
 
   private handover(command: CommandOf<'handover'>, outcome: Extract<Applied, { type: 'handover' }>): void {
     const file = this.files.get(command.file)
-    if (file === undefined) return expect(outcome.done).toBe(false)
-    const { page, from, fromEpoch, to, bytes, seq } = command
+    for (const [i, given] of command.pages.entries()) {
+      const done = file !== undefined && this.handOver(file, command, command.page + i, given)
+      expect(outcome.outcomes[i]?.done).toBe(done)
+    }
+  }
+
+  /** Returns whether the page is handed over. */
+  private handOver(
+    file: ModelFile,
+    { from, fromEpoch, to }: CommandOf<'handover'>,
+    page: number,
+    given: CommandOf<'handover'>['pages'][number]
+  ): boolean {
     const owner = this.owner(file, page)
     const done =
       page * file.pageSize < file.size &&
       owner.session === from &&
       owner.epoch === fromEpoch &&
       (to === 0 || file.sessions.has(to)) &&
-      (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
-    expect(outcome.done).toBe(done)
-    if (!done) return
-    if (bytes !== undefined && seq > owner.seq) this.write(file, page, bytes)
+      (given === undefined || (from !== 0 && given.bytes.length === file.pageSize))
+    if (!done) return false
+    if (given !== undefined && given.seq > owner.seq) this.write(file, page, given.bytes)
     this.give(file, page, to)
+    return true
   }
 
   private writeback(command: CommandOf<'writeback'>, outcome: Extract<Applied, { type: 'writeback' }>): void {

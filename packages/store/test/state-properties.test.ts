@@ -195,12 +195,11 @@ const anyCommand: fc.Arbitrary<Command> = fc.oneof(
   fc.record({
     type: fc.constant('handover' as const),
     file: uint,
-    page: uint,
+    page: fc.maxSafeNat().map((page) => Math.max(0, page - 256)),
     from: uint,
     fromEpoch: uint,
     to: uint,
-    seq: uint,
-    bytes: fc.option(bytes, { nil: undefined }),
+    pages: fc.array(fc.option(fc.record({ seq: uint, bytes }), { nil: undefined }), { maxLength: 4 }),
     at
   }),
   fc.record({

@@ -20,7 +20,7 @@ beforeEach(async () => {
   file = client.control.last('opened')!.stat.id
   // Pages with bytes, because the bytes of a page of zeros do not travel.
   for (let page = 0; page < PAGES; page++) {
-    await client.control.send({ type: 'fault', req: 1000 + page, file, page, access: 'write', have: 0 })
+    await client.control.send({ type: 'fault', req: 1000 + page, file, page, count: 1, access: 'write', have: 0 })
     await settle()
     const { epoch } = grants(client.control.received).at(-1)!
     const dirty = { file, page, epoch, seq: 1, bytes: new Uint8Array(PAGE).fill(1) }
@@ -35,7 +35,7 @@ function grants(received: readonly LeaderMessage[]) {
 
 async function readAll(): Promise<void> {
   for (let page = 0; page < PAGES; page++) {
-    await client.control.send({ type: 'fault', req: 1 + page, file, page, access: 'read', have: 0 })
+    await client.control.send({ type: 'fault', req: 1 + page, file, page, count: 1, access: 'read', have: 0 })
   }
   await settle()
 }

@@ -37,15 +37,23 @@ export class Demotions {
   constructor(private readonly init: DemotionsInit) {}
 
   receive(message: DemotionMessage): void {
-    const { type, op, after } = message
-    const space = this.init.table.space(message.file)
+    for (let i = 0; i < message.count; i++) this.receiveOne(message, i)
+  }
+
+  /** The order for the page at `i` of the run. */
+  private receiveOne(message: DemotionMessage, i: number): void {
+    const { type, file } = message
+    const op = message.op + i
+    const index = message.page + i
+    const after = message.after === 0 ? 0 : message.after + i
+    const space = this.init.table.space(file)
     if (space?.held.isDemotedAsWhole === true) {
       space.demotion = { op }
       this.demotedSpaces.add(space)
       return this.obeySpace(space)
     }
-    const page = space?.get(message.page)
-    if (page === undefined) return this.answerUnheld({ type, op }, message.file, message.page)
+    const page = space?.get(index)
+    if (page === undefined) return this.answerUnheld({ type, op }, file, index)
     // After a reconnection the leader repeats the order, which teaches nothing new.
     if (page.demotion === undefined) this.holds.wanted(page)
     page.demotion = { type, op, after }
@@ -146,15 +154,15 @@ export class Demotions {
   }
 
   private answerUnheld({ type, op }: Pick<Demotion, 'type' | 'op'>, file: number, page: number): void {
-    if (type === 'invalidate') this.init.send('control', { type: 'invalidateAck', op, file, page })
-    else this.init.send('control', { type: 'ownerAck', op, file, page, held: false })
+    if (type === 'invalidate') this.init.send('control', { type: 'invalidateAck', op, file, page, count: 1 })
+    else this.init.send('control', { type: 'ownerAck', op, file, page, count: 1, held: false })
   }
 
   // Rule 13: an invalidation drops everything, then acknowledges.
   private invalidate(page: Page, demotion: Demotion): void {
     this.init.counters.invalidations++
     this.init.drop(page)
-    this.init.send('control', { type: 'invalidateAck', op: demotion.op, file: page.file, page: page.index })
+    this.init.send('control', { type: 'invalidateAck', op: demotion.op, file: page.file, page: page.index, count: 1 })
   }
 
   // Rule 12: access goes first, then the bytes leave. They stay here, with their epoch, until they are known to be
@@ -171,11 +179,11 @@ export class Demotions {
       page.downgrade()
     }
     if (page.dirty) {
-      send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) })
+      send('bulk', { type: 'ownerAckDirty', op: demotion.op, pages: [writebacks.give(page)] })
       return
     }
     if (demotion.type === 'revoke') page.epoch = 0
-    send('control', { type: 'ownerAck', op: demotion.op, file, page: index, held })
+    send('control', { type: 'ownerAck', op: demotion.op, file, page: index, count: 1, held })
   }
 
   /**
@@ -202,7 +210,8 @@ export class Demotions {
     this.demotionOver(space)
     counters.handovers++
     for (const page of pages) drop(page)
-    send('control', { type: 'ownerAck', op: demotion.op, file: space.file, page: 0, held: pages.length > 0 })
+    const held = pages.length > 0
+    send('control', { type: 'ownerAck', op: demotion.op, file: space.file, page: 0, count: 1, held })
     for (const page of pages) table.accessReduced(page)
   }
 }

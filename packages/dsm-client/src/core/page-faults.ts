@@ -1,5 +1,12 @@
 /** Faults on their way to the leader, with its grants (docs/coherence.md, rules 4 and 13). */
-import { assert, errorFromWire, type Access, type ClientMessage, type LeaderMessageOf } from '@quire/protocol'
+import {
+  assert,
+  errorFromWire,
+  type Access,
+  type ClientMessage,
+  type GrantedPage,
+  type LeaderMessageOf
+} from '@quire/protocol'
 import type { DiscardedRanges } from './discarded-ranges.js'
 import type { Page } from './page.js'
 import type { PageTable } from './page-table.js'
@@ -48,7 +55,7 @@ export class PageFaults {
     const { file, index, version } = page
     // The leader counts this fault in place of a dropped fault of the page.
     this.dropped.delete(keyOf(file, index))
-    send({ type: 'fault', req, file, page: index, access, have: held ? version : 0 })
+    send({ type: 'fault', req, file, page: index, count: 1, access, have: held ? version : 0 })
   }
 
   /** The last waiter has left. The leader does not hear of it, and answers the fault in its turn. */
@@ -68,11 +75,16 @@ export class PageFaults {
     this.dropped.clear()
   }
 
-  /** Rule 4: ignores a grant whose fault is gone. */
   granted(message: LeaderMessageOf<'grant'>): void {
+    for (const [i, content] of message.pages.entries()) this.grantedPage(message, i, content)
+  }
+
+  /** Rule 4: ignores a grant whose fault is gone. */
+  private grantedPage(message: LeaderMessageOf<'grant'>, i: number, { version, bytes }: GrantedPage): void {
     const { table, counters, discards } = this.init
-    const page = this.faults.get(message.req)
-    if (page === undefined) return this.droppedAnswered(message)
+    const req = message.req + i
+    const page = this.faults.get(req)
+    if (page === undefined) return this.droppedAnswered(req, message.file, message.page + i)
     const isVoid = message.discard < page.discardedBy
     const space = table.spaceOf(page)
     if (message.discard > space.lastDiscard) {
@@ -80,7 +92,7 @@ export class PageFaults {
       space.lastDiscard = message.discard
       space.size = 0
     }
-    this.take(message.req)
+    this.take(req)
     counters.grants++
     if (isVoid) {
       // A demotion that follows this grant must not wait for it forever.
@@ -90,18 +102,18 @@ export class PageFaults {
     // Rule 13: bytes that this session wrote under the same epoch are newer than the grant's. That holds for
     // acknowledged bytes, too: the acknowledgment of a writeback, on the other lane, may have overtaken the grant.
     const sameEpoch = message.owner && page.epoch === message.epoch
-    const ownNewer = sameEpoch && (page.dirty || page.version > message.version)
+    const ownNewer = sameEpoch && (page.dirty || page.version > version)
     if (!ownNewer) {
-      if (message.bytes === undefined && (page.access === 'invalid' || page.version !== message.version)) {
+      if (bytes === undefined && (page.access === 'invalid' || page.version !== version)) {
         // The grant names a copy that is not here: the next fault asks for the bytes.
         if (!page.pinned) page.invalidate()
         return table.granted(page)
       }
-      if (message.bytes !== undefined) {
-        this.fill(page, message.bytes)
+      if (bytes !== undefined) {
+        this.fill(page, bytes)
         discards.granted(space, page, message.discard)
       }
-      page.version = message.version
+      page.version = version
       this.init.clean(page)
     }
     space.held.granted(space, page, message)
@@ -111,12 +123,13 @@ export class PageFaults {
   }
 
   failed(message: LeaderMessageOf<'faultFailed'>): void {
-    const page = this.take(message.req)
-    if (page === undefined) return this.droppedAnswered(message)
+    const { req, file } = message
+    const page = this.take(req)
+    if (page === undefined) return this.droppedAnswered(req, file, message.page)
     this.init.table.failed(page, errorFromWire(message.error))
   }
 
-  private droppedAnswered({ file, page, req }: LeaderMessageOf<'grant' | 'faultFailed'>): void {
+  private droppedAnswered(req: number, file: number, page: number): void {
     const key = keyOf(file, page)
     if (this.dropped.get(key)?.req === req) this.dropped.delete(key)
   }

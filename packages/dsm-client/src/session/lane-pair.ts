@@ -141,7 +141,7 @@ export class LanePair {
 
 /** Returns enough capacity for the whole frame, because a buffer that grows copies its pages again. */
 function capacityOf(message: ClientMessage): number {
-  if (message.type === 'ownerAckDirty') return 128 + message.dirty.bytes.length
-  if (message.type === 'writeback') return message.pages.reduce((sum, page) => sum + 64 + page.bytes.length, 128)
+  if (message.type === 'writeback' || message.type === 'ownerAckDirty')
+    return message.pages.reduce((sum, page) => sum + 64 + page.bytes.length, 128)
   return 256
 }

@@ -1,5 +1,5 @@
 /** The pages of a session's files, between the API and the leader. */
-import type { Clock, LeaderMessage, LostRange } from '@quire/protocol'
+import { joinClientRuns, type ClientMessage, type Clock, type LeaderMessage, type LostRange } from '@quire/protocol'
 import { Coherence, type CoherenceCounters, type FrameProvider, type PageTable } from '../core/index.js'
 import type { Recorder } from '../history.js'
 import type { PageHost } from '../host.js'
@@ -134,10 +134,11 @@ export class SessionPages implements PageHost {
 
   /** Carries out what the coherence core has decided. A message that must not overtake it waits for this call. */
   drain(): void {
+    const sent = { control: [] as ClientMessage[], bulk: [] as ClientMessage[] }
     for (const effect of this.coherence.effects()) {
       switch (effect.type) {
         case 'send':
-          this.connection?.send(effect.lane, effect.message)
+          sent[effect.lane].push(effect.message)
           break
         case 'fault-sent':
           this.init.faults.begin(effect.req, effect.kind, this.now())
@@ -149,6 +150,9 @@ export class SessionPages implements PageHost {
           this.sizes.discardEnded(effect.file, effect.error)
           break
       }
+    }
+    for (const lane of ['control', 'bulk'] as const) {
+      for (const message of joinClientRuns(sent[lane])) this.connection?.send(lane, message)
     }
     this.awaitDeadline()
   }

@@ -17,7 +17,7 @@ interface SlowWait {
  */
 export class SlowWaits {
   private readonly waits = new Set<SlowWait>()
-  /** Grants and acknowledgments that have arrived. */
+  /** Granted pages, and acknowledgments, that have arrived. */
   private count = 0
 
   /** `ahead`: how many requests are under way. Call `watch` when half of the wait's time is over. */
@@ -50,9 +50,9 @@ export class SlowWaits {
   }
 
   /** A message has arrived. */
-  served({ type }: LeaderMessage): void {
-    if (type !== 'grant' && type !== 'writebackAck') return
-    this.count++
+  served(message: LeaderMessage): void {
+    if (message.type !== 'grant' && message.type !== 'writebackAck') return
+    this.count += message.type === 'grant' ? message.pages.length : 1
     for (const wait of this.waits) {
       wait.moved()
       if (this.count >= wait.last) this.waits.delete(wait)

@@ -1,5 +1,13 @@
 /** A coherence core, and the leader's part of its messages, one message at a time. */
-import type { Access, ClientMessage, ClientMessageOf, LeaderMessageOf, LostRange } from '@quire/protocol'
+import type {
+  Access,
+  ClientMessage,
+  ClientMessageOf,
+  DirtyPageBytes,
+  GrantedPage,
+  LeaderMessageOf,
+  LostRange
+} from '@quire/protocol'
 import { Coherence, type ConnectionTerms } from '../../src/core/coherence.js'
 import { createSlabFrameProvider, type FrameProvider } from '../../src/core/frames.js'
 import type { Page } from '../../src/core/page.js'
@@ -13,6 +21,9 @@ export const SMALL_CACHE = 65_536
 export const FRAMES = SMALL_CACHE / PAGE
 
 type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
+
+/** The fields of a grant of one page that differ from the defaults. `value` is the first byte of a page of zeros. */
+type GrantInit = Partial<Omit<LeaderMessageOf<'grant'>, 'pages'> & GrantedPage> & { value?: number }
 
 /** An access to a page, and its outcome. */
 export interface Waiter {
@@ -55,6 +66,12 @@ export class CoreHarness {
     const next = this.sent.shift()
     if (next?.message.type !== type) throw new Error(`expected ${type}, sent was ${next?.message.type ?? 'nothing'}`)
     return next.message as ClientMessageOf<T>
+  }
+
+  /** Takes the next message, which must give back the bytes of one page. */
+  takeDirty(): { readonly op: number; readonly dirty: DirtyPageBytes } {
+    const { op, pages } = this.take('ownerAckDirty')
+    return { op, dirty: pages[0]! }
   }
 
   /** Takes the next message of this type, even if earlier messages are left. */
@@ -113,12 +130,13 @@ export class CoreHarness {
     return undefined
   }
 
-  grant(fault: ClientMessageOf<'fault'>, init: Partial<LeaderMessageOf<'grant'>> & { value?: number } = {}): void {
-    const { value = 0, ...rest } = init
+  grant(fault: ClientMessageOf<'fault'>, init: GrantInit = {}): void {
+    const { value = 0, version = 10, ...rest } = init
     const { req, file, page, access } = fault
     const owner = access === 'write'
-    const bytes = new Uint8Array(PAGE)
-    bytes[0] = value
+    const whole = new Uint8Array(PAGE)
+    whole[0] = value
+    const bytes = 'bytes' in init ? init.bytes : whole
     const named = owner ? { epoch: 1, seq: 0 } : { epoch: 0, seq: 0 }
     this.receive({
       type: 'grant',
@@ -129,19 +147,14 @@ export class CoreHarness {
       access,
       owner,
       ...named,
-      version: 10,
       discard: 0,
-      bytes,
+      pages: [{ version, bytes }],
       ...rest
     })
   }
 
   /** Faults a page and answers with a grant. */
-  have(
-    page: number,
-    access: Access,
-    init: Partial<LeaderMessageOf<'grant'>> & { value?: number; write?: number } = {}
-  ): void {
+  have(page: number, access: Access, init: GrantInit & { write?: number } = {}): void {
     const { write, ...grant } = init
     this.access(page, access, { write })
     this.grant(this.take('fault'), grant)
@@ -150,7 +163,7 @@ export class CoreHarness {
   order(type: Order['type'], page: number, { op = 1, after = 0, term = this.term } = {}): void {
     // The order arrives long after the grant, so that the client does not hold the page any longer.
     this.advance(100)
-    this.receive({ type, term, op, file: FILE, page, after })
+    this.receive({ type, term, op, file: FILE, page, count: 1, after })
   }
 
   acknowledge(

@@ -235,8 +235,7 @@ export class FakePeer {
     }
   }
 
-  grant(fault: ClientMessageOf<'fault'>): void {
-    const { req, file, page, access, have } = fault
+  grant({ req, file, page, access, have }: ClientMessageOf<'fault'>): void {
     const stored = this.page(file, page)
     const owner = access === 'write' || stored.epoch > 0
     if (access === 'write' && stored.epoch === 0) stored.epoch = 1
@@ -244,7 +243,18 @@ export class FakePeer {
     const { version, epoch, seq } = stored
     const named = owner ? { epoch, seq } : { epoch: 0, seq: 0 }
     this.send(
-      { type: 'grant', term: this.term, req, file, page, access, owner, ...named, version, discard: 0, bytes },
+      {
+        type: 'grant',
+        term: this.term,
+        req,
+        file,
+        page,
+        access,
+        owner,
+        ...named,
+        discard: 0,
+        pages: [{ version, bytes }]
+      },
       bytes === undefined ? 'control' : 'bulk'
     )
   }
@@ -274,14 +284,16 @@ export class FakePeer {
     let bytes = 0
     stream.onFrame = (frame) => {
       const { message } = decodeFrame(clientMessage, frame)
-      this.received.push({ lane, message })
       if (lane === 'bulk' && message.type !== 'hello') {
         bytes += frame.length + 4
         this.bulkBytes = bytes
         if (!this.isBulkUnread) this.send({ type: 'bulkReceived', bytes })
       }
-      if (this.holding.has(message.type)) return void this.held.push(message)
-      this.answer(message)
+      for (const page of pagesOf(message)) {
+        this.received.push({ lane, message: page })
+        if (this.holding.has(page.type)) this.held.push(page)
+        else this.answer(page)
+      }
     }
   }
 
@@ -355,6 +367,13 @@ export class FakePeer {
   private members() {
     return PEERS.map((peerId) => ({ peerId, addresses: [addressOf(peerId)] }))
   }
+}
+
+/** The messages that a run of faults stands for. */
+function pagesOf(message: ClientMessage): ClientMessage[] {
+  if (message.type !== 'fault') return [message]
+  const { req, page, count } = message
+  return Array.from({ length: count }, (_, i) => ({ ...message, req: req + i, page: page + i, count: 1 }))
 }
 
 function failed(seq: number, error: QuireError): LeaderMessage {

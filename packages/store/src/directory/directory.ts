@@ -101,22 +101,29 @@ export class Directory {
   private handle(session: SessionId, message: CoherenceMessage): void {
     switch (message.type) {
       case 'fault':
-        return this.fault(session, message)
+        for (let i = 0; i < message.count; i++) this.fault(session, message, i)
+        return
       case 'writeback':
         return this.writebacks.add(session, message)
       case 'invalidateAck':
-        return this.pages.invalidated(session, message.op)
+        for (let i = 0; i < message.count; i++) this.pages.invalidated(session, message.op + i)
+        return
       case 'ownerAck':
-        return this.pages.ownerAnswered(session, message.op, undefined, message.held)
+        for (let i = 0; i < message.count; i++)
+          this.pages.ownerAnswered(session, message.op + i, undefined, message.held)
+        return
       case 'ownerAckDirty':
-        return this.pages.ownerAnswered(session, message.op, message.dirty, true)
+        for (const [i, dirty] of message.pages.entries()) this.pages.ownerAnswered(session, message.op + i, dirty, true)
+        return
       case 'discardAck':
         return this.discards.acknowledged(session, message.file, message.op)
     }
   }
 
-  private fault(session: SessionId, message: ClientMessageOf<'fault'>): void {
-    const { req, file, page, have } = message
+  /** A fault on the page at `i` of the run. */
+  private fault(session: SessionId, message: ClientMessageOf<'fault'>, i: number): void {
+    const { file, have } = message
+    const [req, page] = [message.req + i, message.page + i]
     const record = this.state.view.file(file)
     if (record !== undefined && !record.sessions.has(session)) {
       const error = errorToWire(new InvalidArgumentError('file', file, 'a file that the session has open'))
@@ -132,8 +139,11 @@ export class Directory {
 
   private followLog(outcome: Applied): void {
     switch (outcome.type) {
-      case 'handover':
-        return this.pages.handoverApplied(outcome)
+      case 'handover': {
+        const { file, page } = outcome
+        for (const [i, { done }] of outcome.outcomes.entries()) this.pages.handoverApplied(file, page + i, done)
+        return
+      }
       case 'writeback': {
         const [first] = outcome.outcomes
         const isAsked = this.writebacks.applied(outcome.session, outcome.outcomes)

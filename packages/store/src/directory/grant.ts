@@ -1,8 +1,8 @@
 import type { LeaderMessageOf } from '@quire/protocol'
 import type { StateView } from '../state/view.js'
 
-/** A grant before its page was read. `have` is the version of the session's copy, or 0. */
-export type UnreadGrant = Omit<LeaderMessageOf<'grant'>, 'version' | 'bytes'> & { readonly have: number }
+/** A grant of one page, before the page was read. `have` is the version of the session's copy, or 0. */
+export type UnreadGrant = Omit<LeaderMessageOf<'grant'>, 'pages'> & { readonly have: number }
 
 /** Stands for a page of zeros, whose bytes do not travel. */
 const NO_BYTES = new Uint8Array(0)
@@ -11,5 +11,6 @@ const NO_BYTES = new Uint8Array(0)
 export function readGrant(view: StateView, { have, ...grant }: UnreadGrant): LeaderMessageOf<'grant'> {
   const version = view.version(grant.file, grant.page)
   const isCurrent = have !== 0 && have === version
-  return { ...grant, version, bytes: isCurrent ? undefined : (view.page(grant.file, grant.page).bytes ?? NO_BYTES) }
+  const bytes = isCurrent ? undefined : (view.page(grant.file, grant.page).bytes ?? NO_BYTES)
+  return { ...grant, pages: [{ version, bytes }] }
 }

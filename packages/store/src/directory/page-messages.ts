@@ -35,7 +35,7 @@ export class PageMessages {
     const unread = { type: 'grant', term, req, file, page, access, owner: isOwner, epoch, seq, discard, have } as const
     try {
       const granted = readGrant(view, unread)
-      this.state.send(session, granted, entry.unit.laneOf(granted.bytes))
+      this.state.send(session, granted, entry.unit.laneOf(granted.pages[0]?.bytes))
     } catch (error) {
       if (!(error instanceof DamagedPageError)) throw error
       this.state.repairAndSend(session, unread)
@@ -70,7 +70,7 @@ export class PageMessages {
     // A grant travels on another lane. The client holds this order back until the grant that it names has arrived. A
     // grant that was sent on an earlier connection never arrives.
     const after = copy !== undefined && copy.connection === this.state.connectionOf(session) ? copy.req : 0
-    this.state.send(session, { type, term: this.state.term, op: operation.id, file, page, after })
+    this.state.send(session, { type, term: this.state.term, op: operation.id, file, page, count: 1, after })
   }
 
   private refusal(fault: Fault): QuireError | undefined {

@@ -1,5 +1,5 @@
 import type { DirtyPageBytes } from '@quire/protocol'
-import type { Applied, FileId, SessionId, WrittenPage } from '../state/view.js'
+import type { FileId, SessionId, WrittenPage } from '../state/view.js'
 import type { Fault, Operation, PageEntry, Recall, Request, WaitingRequest } from './page-entry.js'
 import { PageMessages } from './page-messages.js'
 import { PageEntries } from './page-entries.js'
@@ -195,7 +195,8 @@ export class PageOperations {
     }
     operation.entry = 'proposed'
     const [from, fromEpoch] = [owner.session, owner.epoch]
-    this.state.propose({ type: 'handover', file, page, from, fromEpoch, to, seq: dirty?.seq ?? 0, bytes: dirty?.bytes })
+    const pages = [dirty && { seq: dirty.seq, bytes: dirty.bytes }]
+    this.state.propose({ type: 'handover', file, page, from, fromEpoch, to, pages })
   }
 
   /**
@@ -264,12 +265,12 @@ export class PageOperations {
     this.advance(entry, operation)
   }
 
-  handoverApplied(outcome: Extract<Applied, { type: 'handover' }>): void {
-    const entry = this.entries.findActive(outcome.file, outcome.page)
+  handoverApplied(file: FileId, page: number, done: boolean): void {
+    const entry = this.entries.findActive(file, page)
     const operation = entry?.operation
     if (entry === undefined || operation?.entry !== 'proposed' || operation.kind !== 'write') return
     const { dirty, asked } = operation
-    if (!outcome.done) {
+    if (!done) {
       // A session ended between the proposal and the entry: decide again from the current state.
       operation.entry = 'none'
       this.advanceWrite(entry, operation)

@@ -34,6 +34,9 @@ export interface ConnectionInit {
   readonly stages: Stages
 }
 
+/** So many runs fit the window of the line. With one, the line would be idle while its receipt is on its way. */
+const RUNS_IN_FLIGHT = 4
+
 interface OutstandingFault {
   readonly req: number
   readonly arrivedMs: number
@@ -79,6 +82,11 @@ export class Connection {
   /** Bytes that its streams have not accepted yet. */
   get waitingBytes(): number {
     return this.control.waitingBytes + (this.bulk?.waitingBytes ?? 0)
+  }
+
+  /** The page bytes in one run on bulk: a part of what the line carries in a short time. */
+  get bulkRunBytes(): number {
+    return (this.bulk?.windowBytes ?? 0) / RUNS_IN_FLIGHT
   }
 
   attachBulk(stream: FrameStream): void {
@@ -142,15 +150,18 @@ export class Connection {
   }
 
   /** Records a message; so do the methods below. Returns an error if the client has exceeded its limits. */
-  faultArrived(fault: ClientMessageOf<'fault'>): QuireError | undefined {
+  faultArrived({ req, file, page, count }: ClientMessageOf<'fault'>): QuireError | undefined {
     const { maxFaults } = this.init.limits
-    let pages = this.faults.get(fault.file)
-    if (pages?.has(fault.page) !== true) {
-      if (this.faultCount >= maxFaults) return new QuotaExceededError('outstanding faults of a session', maxFaults)
-      this.faultCount++
+    const arrivedMs = this.init.clock.now()
+    const pages = this.faults.get(file) ?? new Map<number, OutstandingFault>()
+    this.faults.set(file, pages)
+    for (let i = 0; i < count; i++) {
+      if (!pages.has(page + i)) {
+        if (this.faultCount >= maxFaults) return new QuotaExceededError('outstanding faults of a session', maxFaults)
+        this.faultCount++
+      }
+      pages.set(page + i, { req: req + i, arrivedMs, proposedMs: 0 })
     }
-    if (pages === undefined) this.faults.set(fault.file, (pages = new Map()))
-    pages.set(fault.page, { req: fault.req, arrivedMs: this.init.clock.now(), proposedMs: 0 })
     return undefined
   }
 
@@ -218,14 +229,11 @@ export class Connection {
   }
 
   private sent(message: LeaderMessage): void {
-    if (message.type === 'grant' || message.type === 'faultFailed') {
-      const pages = this.faults.get(message.file)
-      const fault = pages?.get(message.page)
-      if (pages === undefined || fault?.req !== message.req) return
-      if (message.type === 'grant') this.granted(message.access, fault)
-      pages.delete(message.page)
-      this.faultCount--
-      if (pages.size === 0) this.faults.delete(message.file)
+    if (message.type === 'grant') {
+      const { req, file, page, access } = message
+      for (const i of message.pages.keys()) this.faultAnswered(req + i, file, page + i, access)
+    } else if (message.type === 'faultFailed') {
+      this.faultAnswered(message.req, message.file, message.page)
     } else if (message.type === 'writebackAck') {
       const writeback = this.writebacks.get(message.req)
       if (writeback === undefined) return
@@ -234,6 +242,17 @@ export class Connection {
     } else if (message.type === 'writebackFailed') {
       this.writebackSettled(message.req)
     }
+  }
+
+  /** `access` is that of the grant, if it is one. */
+  private faultAnswered(req: number, file: FileId, page: number, access?: Access): void {
+    const pages = this.faults.get(file)
+    const fault = pages?.get(page)
+    if (pages === undefined || fault?.req !== req) return
+    if (access !== undefined) this.granted(access, fault)
+    pages.delete(page)
+    this.faultCount--
+    if (pages.size === 0) this.faults.delete(file)
   }
 
   private granted(access: Access, { arrivedMs, proposedMs }: OutstandingFault): void {

@@ -1,9 +1,17 @@
 import type { QuireError } from '@quire/protocol'
 import { Directory } from '../directory/directory.js'
-import type { CoherenceMessage, DirectoryEffect, DirectoryStats, DiscardRequest } from '../directory/types.js'
+import type {
+  CoherenceMessage,
+  DirectoryCommand,
+  DirectoryEffect,
+  DirectoryStats,
+  DiscardRequest
+} from '../directory/types.js'
 import type { Applied, FileId, SessionId, StateView } from '../state/view.js'
 import { BulkOrder, type WhenRepaired } from './bulk-order.js'
 import type { Connection } from './connection.js'
+import { joinHandovers } from './handover-runs.js'
+import { Outbox } from './outbox.js'
 import type { Proposals } from './proposals.js'
 
 export interface DirectoryDriverInit {
@@ -27,6 +35,8 @@ export interface DirectoryDriverInit {
 export class DirectoryDriver {
   private readonly directory: Directory
   private readonly bulk: BulkOrder
+  private readonly outbox: Outbox
+  private commands: DirectoryCommand[] = []
   private ended = false
 
   constructor(private readonly init: DirectoryDriverInit) {
@@ -36,6 +46,7 @@ export class DirectoryDriver {
       if (!this.ended) init.guard(input)
     }
     this.bulk = new BulkOrder({ view, whenRepaired, guard })
+    this.outbox = new Outbox(this.bulk)
   }
 
   connected(session: SessionId): void {
@@ -79,30 +90,47 @@ export class DirectoryDriver {
     for (const effect of this.directory.effects()) {
       if (!this.ended) this.carryOut(effect)
     }
+    this.flush()
     return result
   }
 
   private carryOut(effect: DirectoryEffect): void {
-    const { proposals, connection, discarded } = this.init
+    const { connection, discarded } = this.init
     switch (effect.type) {
       case 'send': {
         const to = connection(effect.session)
-        if (effect.lane === 'control') to?.send('control', effect.message)
-        else if (to !== undefined) this.bulk.send(to, effect.message)
+        if (to !== undefined) this.outbox.add(to, effect.lane, effect.message)
         return
       }
       case 'repairAndSend': {
         const to = connection(effect.session)
+        this.flush()
         if (to !== undefined) this.bulk.repairAndSend(to, effect.grant)
         return
       }
-      case 'propose': {
-        const { command } = effect
-        if (command.type === 'handover') connection(command.to)?.faultProposed(command.file, command.page)
-        return proposals.add(command)
-      }
+      case 'propose':
+        this.commands.push(effect.command)
+        return
       case 'discarded':
+        this.flush()
         return discarded(effect.file)
     }
+  }
+
+  /** Sends and proposes what was collected, as runs. */
+  private flush(): void {
+    const commands = this.commands
+    this.commands = []
+    if (this.ended) return
+    this.outbox.flush()
+    for (const command of joinHandovers(commands)) this.propose(command)
+  }
+
+  private propose(command: DirectoryCommand): void {
+    if (command.type === 'handover') {
+      const to = this.init.connection(command.to)
+      for (const i of command.pages.keys()) to?.faultProposed(command.file, command.page + i)
+    }
+    this.init.proposals.add(command)
   }
 }

@@ -48,6 +48,11 @@ export class LaneQueue {
     return true
   }
 
+  /** The bytes that may be in flight. */
+  get windowBytes(): number {
+    return this.window?.bytes ?? 0
+  }
+
   get waitingBytes(): number {
     return this.queuedBytes
   }
@@ -112,5 +117,8 @@ export class LaneQueue {
 }
 
 function capacityOf(message: LeaderMessage): number {
-  return message.type === 'grant' && message.bytes !== undefined ? message.bytes.length + 128 : 256
+  if (message.type !== 'grant') return 256
+  return message.pages.reduce((sum, { bytes = NO_BYTES }) => sum + 16 + bytes.length, 128)
 }
+
+const NO_BYTES = new Uint8Array(0)

@@ -15,6 +15,7 @@ import {
   memberAddress,
   optional,
   requestEntries,
+  runStart,
   struct,
   text,
   uint,
@@ -23,6 +24,7 @@ import {
   MAX_MEMBERS,
   MAX_PAGE_BYTES,
   MAX_PEER_ID_BYTES,
+  MAX_RUN_PAGES,
   MAX_WRITEBACK_PAGES,
   Reader,
   VersionMismatchError,
@@ -93,6 +95,9 @@ export const NOTHING_CHANGED: Pick<ReplicatedConfig, 'invited' | 'denied' | 'rev
   change: { by: '', what: '' }
 }
 
+/** The bytes that a page's owner had not flushed. */
+const unflushed = struct({ seq: uint, bytes: bytes(MAX_PAGE_BYTES) })
+
 export const command = union({
   /** Opens a session, whose id is the index of the entry. `clientId` is the PeerId of the client. */
   openSession: [1, struct({ clientId: text(MAX_PEER_ID_BYTES), ttlMs: uint, at: f64 })],
@@ -109,20 +114,19 @@ export const command = union({
   ...requestEntries({ session: uint, seq: uint, settled: uint, at: f64 }),
 
   /**
-   * Transfers the ownership of one page. `bytes` has the unflushed bytes of the old owner, so that one entry makes them
-   * durable and transfers the page. Session 0 as `from` or `to` stands for no owner. The command applies only if `from`
-   * and `fromEpoch` are the owner and epoch of the page.
+   * Transfers the ownership of the pages from `page` on, with the unflushed bytes of the old owner where there are any,
+   * so that one entry makes them durable and transfers the page. Session 0 as `from` or `to` stands for no owner. Each
+   * page applies separately, if `from` and `fromEpoch` are its owner and epoch.
    */
   handover: [
     20,
     struct({
       file: uint,
-      page: uint,
+      page: runStart,
       from: uint,
       fromEpoch: uint,
       to: uint,
-      seq: uint,
-      bytes: optional(bytes(MAX_PAGE_BYTES)),
+      pages: list(optional(unflushed), MAX_RUN_PAGES),
       at: f64
     })
   ],
@@ -155,7 +159,7 @@ const versioned = struct({ version: uint, command })
 
 function capacityOf(value: Command): number {
   if (value.type === 'writeback') return 64 + value.pages.reduce((sum, page) => sum + page.bytes.length + 32, 0)
-  if (value.type === 'handover') return 64 + (value.bytes?.length ?? 0)
+  if (value.type === 'handover') return 64 + value.pages.reduce((sum, page) => sum + (page?.bytes.length ?? 0) + 16, 0)
   if (value.type === 'truncate') return 128 + (value.tail?.bytes.length ?? 0)
   return 256
 }

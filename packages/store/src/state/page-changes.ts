@@ -6,7 +6,7 @@ import type { Owners } from './owners.js'
 import type { StateStore } from './records.js'
 import type { Sessions } from './sessions.js'
 import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage, releasedPages } from './units.js'
-import type { Applied, FileId, FileRecord, PageOwner, SessionId, WrittenPage } from './view.js'
+import type { Applied, FileId, FileRecord, PageHandover, PageOwner, SessionId, WrittenPage } from './view.js'
 
 /** Applies the parts of entries that change pages or their owners. */
 export class PageChanges {
@@ -23,10 +23,17 @@ export class PageChanges {
   }
 
   handover(index: number, command: CommandOf<'handover'>): Applied {
-    const { file: fileId, page, from, fromEpoch, to, seq, bytes, at } = command
+    const { file, page } = command
+    const outcomes = command.pages.map((_, i) => this.handOver(index, command, i))
+    return { type: 'handover', file, page, outcomes }
+  }
+
+  private handOver(index: number, command: CommandOf<'handover'>, i: number): PageHandover {
+    const { file: fileId, from, fromEpoch, to, at } = command
+    const page = command.page + i
+    const given = command.pages[i]
     const file = this.namespace.get(fileId)
     const before = this.owner(fileId, page)
-    const outcome = { type: 'handover', file: fileId, page } as const
     const done =
       file !== undefined &&
       isWithin(file, page) &&
@@ -35,12 +42,11 @@ export class PageChanges {
       (to === 0 || this.sessions.get(to)?.files.has(fileId) === true) &&
       // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its
       // pages.
-      (bytes === undefined || (from !== 0 && bytes.length === file.pageSize))
-    if (!done) return { ...outcome, done: false, owner: before }
-    // A writeback has already brought bytes that are not newer.
-    if (bytes !== undefined && seq > before.seq) this.storePage(index, file, page, bytes, at)
-    const owner = this.owners.transfer(fileId, ownerPage(file, page), to)
-    return { ...outcome, done: true, owner }
+      (given === undefined || (from !== 0 && given.bytes.length === file.pageSize))
+    if (!done) return { done: false, owner: before }
+    // A writeback may have brought the same bytes or newer ones.
+    if (given !== undefined && given.seq > before.seq) this.storePage(index, file, page, given.bytes, at)
+    return { done: true, owner: this.owners.transfer(fileId, ownerPage(file, page), to) }
   }
 
   writeback(index: number, command: CommandOf<'writeback'>): Applied {

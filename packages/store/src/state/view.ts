@@ -76,6 +76,13 @@ export interface StateView {
 /** The outcome for one page of a writeback. Only the leader needs the version, and reads it. */
 export type WrittenPage = Omit<WritebackOutcome, 'version'>
 
+/** The outcome for one page of a handover. */
+export interface PageHandover {
+  /** False: nothing changed, because the owner or epoch did not match, or the receiving session has ended. */
+  readonly done: boolean
+  readonly owner: PageOwner
+}
+
 /** The outcome of one applied entry, for the peer that proposed the entry and for the directory. */
 export type Applied =
   | { readonly type: 'config' }
@@ -90,12 +97,11 @@ export type Applied =
     }
   /** The answer to a request, possibly a refusal. */
   | Answer
+  /** The outcomes of `page` and the pages behind it. */
   | {
       readonly type: 'handover'
       readonly file: FileId
       readonly page: number
-      /** False: nothing changed, because the owner or epoch did not match, or the receiving session has ended. */
-      readonly done: boolean
-      readonly owner: PageOwner
+      readonly outcomes: readonly PageHandover[]
     }
   | { readonly type: 'writeback'; readonly session: SessionId; readonly outcomes: readonly WrittenPage[] }

@@ -85,7 +85,7 @@ export class DirectoryWorld {
 
   fault(session: number, file: number, page: number, access: Access, have = 0): number {
     const req = this.nextReq++
-    this.tell(session, { type: 'fault', req, file, page, access, have })
+    this.tell(session, { type: 'fault', req, file, page, count: 1, access, have })
     return req
   }
 
@@ -138,14 +138,14 @@ export class DirectoryWorld {
   private obey(session: number, message: LeaderMessage, dirty?: Partial<DirtyPageBytes>): void {
     if (message.type === 'invalidate') {
       const { op, file, page } = message
-      this.tell(session, { type: 'invalidateAck', op, file, page })
+      this.tell(session, { type: 'invalidateAck', op, file, page, count: 1 })
     } else if (message.type === 'discard') {
       this.tell(session, { type: 'discardAck', op: message.op, file: message.file })
     } else if (message.type === 'revoke' || message.type === 'downgrade') {
       const { op, file, page } = message
-      if (dirty === undefined) return this.tell(session, { type: 'ownerAck', op, file, page, held: true })
+      if (dirty === undefined) return this.tell(session, { type: 'ownerAck', op, file, page, count: 1, held: true })
       const bytes = { file, page, epoch: this.machine.owner(file, page).epoch, seq: 1, bytes: filled(9), ...dirty }
-      this.tell(session, { type: 'ownerAckDirty', op, dirty: bytes })
+      this.tell(session, { type: 'ownerAckDirty', op, pages: [bytes] })
     }
   }
 

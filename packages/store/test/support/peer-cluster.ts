@@ -183,7 +183,7 @@ export class PeerCluster {
       const options = { create: true, exclusive: false, size: PAGE, pageSize: 0, unit: undefined }
       const file = propose({ type: 'open', ...request, path, ...options })
       const page = { file, page: 0, seq: 1 }
-      propose({ type: 'handover', ...page, from: 0, fromEpoch: 0, to: session, bytes: undefined, at })
+      propose({ type: 'handover', file, page: 0, from: 0, fromEpoch: 0, to: session, pages: [undefined], at })
       propose({ type: 'writeback', session, pages: [{ ...page, epoch: 1, bytes: filled(this.files) }], at })
       await this.until(() => leader.status.appliedIndex >= last)
     }

@@ -104,7 +104,7 @@ export class ClientLog {
   frameSent(protocol: string, frame: Uint8Array, session: number): void {
     if (protocol !== PROTOCOL_BULK) return
     const { message } = decodeFrame(clientMessage, frame)
-    const pages = message.type === 'writeback' ? message.pages : message.type === 'ownerAckDirty' ? [message.dirty] : []
+    const pages = message.type === 'writeback' || message.type === 'ownerAckDirty' ? message.pages : []
     for (const { file, page } of pages) this.sent.set(`${session} ${file} ${page}`, this.history.nowNs)
   }
 

@@ -9,6 +9,7 @@ const DISCARDS = 'dsm-client/dist/core/discarded-ranges.js'
 const TABLE = 'dsm-client/dist/core/page-table.js'
 const FAULT_QUEUE = 'dsm-client/dist/core/fault-queue.js'
 const PAGE_RANGES = 'dsm-client/dist/core/page-ranges.js'
+const RUNS = 'docs/coherence.md, Runs'
 const SPACE = 'dsm-client/dist/api/address-space.js'
 const SESSION = 'dsm-client/dist/session/session.js'
 const RELAYED = 'docs/ARCHITECTURE.md, Relays'
@@ -124,9 +125,9 @@ const ORDERED: readonly Mutant[] = [
     name: 'dirty bytes forgotten when they leave',
     rule: 'rule 12',
     file: DEMOTIONS,
-    find: "send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) });",
+    find: "send('bulk', { type: 'ownerAckDirty', op: demotion.op, pages: [writebacks.give(page)] });",
     replace:
-      "send('bulk', { type: 'ownerAckDirty', op: demotion.op, dirty: writebacks.give(page) });\n            page.dirty = false;"
+      "send('bulk', { type: 'ownerAckDirty', op: demotion.op, pages: [writebacks.give(page)] });\n            page.dirty = false;"
   },
   {
     name: 'an order is obeyed before the grant that it follows',
@@ -134,6 +135,13 @@ const ORDERED: readonly Mutant[] = [
     file: DEMOTIONS,
     find: 'if (page.req !== 0 && page.req === demotion.after)\n            return;',
     replace: ''
+  },
+  {
+    name: 'a run of orders follows the grant of its first page',
+    rule: RUNS,
+    file: DEMOTIONS,
+    find: 'const after = message.after === 0 ? 0 : message.after + i;',
+    replace: 'const after = message.after;'
   },
   {
     name: 'an order does not wait for pins',
@@ -163,7 +171,7 @@ const GRANTS: readonly Mutant[] = [
     name: "a grant replaces the owner's newer bytes",
     rule: 'rule 13',
     file: FAULTS,
-    find: 'const ownNewer = sameEpoch && (page.dirty || page.version > message.version);',
+    find: 'const ownNewer = sameEpoch && (page.dirty || page.version > version);',
     replace: 'const ownNewer = false;'
   },
   {
@@ -177,9 +185,16 @@ const GRANTS: readonly Mutant[] = [
     name: 'a grant counts for another request of its page',
     rule: 'rule 4',
     file: FAULTS,
-    find: 'const page = this.faults.get(message.req);',
+    find: 'const req = message.req + i;',
     replace:
-      'message.req = this.faults.has(message.req) ? message.req : ([...this.faults].find(([, { file, index }]) => file === message.file && index === message.page)?.[0] ?? message.req);\n        const page = this.faults.get(message.req);'
+      'const req = this.faults.has(message.req + i) ? message.req + i : ([...this.faults].find(([, { file, index }]) => file === message.file && index === message.page + i)?.[0] ?? message.req + i);'
+  },
+  {
+    name: 'the first page of a run ends the whole request',
+    rule: RUNS,
+    file: FAULTS,
+    find: 'this.grantedPage(message, i, content);',
+    replace: 'i === 0 && this.grantedPage(message, i, content);'
   },
   {
     name: 'acknowledgement cleans a later version',

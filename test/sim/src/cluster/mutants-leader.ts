@@ -16,6 +16,13 @@ const NO_CHECK_OF_QUORUM: Change = {
 
 export const LEADER_MUTANTS: readonly Mutant[] = [
   {
+    name: 'an acknowledgment of a run counts for its first page',
+    rule: 'docs/coherence.md, Runs',
+    file: 'store/dist/directory/directory.js',
+    find: 'this.pages.invalidated(session, message.op + i);',
+    replace: 'if (i === 0)\n                        this.pages.invalidated(session, message.op + i);'
+  },
+  {
     name: 'a peer keeps its own timing',
     rule: 'docs/raft.md, Timing',
     file: 'store/dist/peer/peer-core.js',
@@ -97,8 +104,8 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: 'handover without bytes',
     rule: 'rule 8',
     file: OPERATIONS,
-    find: 'bytes: dirty?.bytes',
-    replace: 'bytes: undefined'
+    find: 'const pages = [dirty && { seq: dirty.seq, bytes: dirty.bytes }];',
+    replace: 'const pages = [undefined];'
   },
   {
     name: 'handover before the owner has answered',

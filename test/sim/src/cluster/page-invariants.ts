@@ -74,7 +74,10 @@ export class PageInvariants {
     const { state } = peer.core!.root.replica.applier
     switch (applied.type) {
       case 'handover':
-        if (isVersion(state, applied.file, applied.page, index)) this.commit(state, applied.file, applied.page)
+        for (const i of applied.outcomes.keys()) {
+          const { file, page } = applied
+          if (isVersion(state, file, page + i, index)) this.commit(state, file, page + i)
+        }
         return
       case 'writeback':
         for (const outcome of applied.outcomes) {

@@ -15,6 +15,7 @@ import type { Coverage } from '../coverage.js'
 import type { SimClient } from './clients.js'
 import { nameOf } from './ids.js'
 import type { PageInvariants } from './page-invariants.js'
+import { RunTraffic } from './run-traffic.js'
 
 interface TrafficInit {
   readonly clients: readonly SimClient[]
@@ -27,6 +28,7 @@ type Order = LeaderMessageOf<'invalidate' | 'revoke' | 'downgrade'>
 
 const MAX_PAGES = 64
 const SNAPSHOT_REPLY_TAG = 20
+const GRANT_TAG = 20
 
 /**
  * Watches all frames.
@@ -34,7 +36,11 @@ const SNAPSHOT_REPLY_TAG = 20
  * It prints them to the trace and counts rare cases.
  */
 export class Traffic {
-  constructor(private readonly init: TrafficInit) {}
+  private readonly runs: RunTraffic
+
+  constructor(private readonly init: TrafficInit) {
+    this.runs = new RunTraffic(init.coverage)
+  }
 
   /** A frame arrives, and its receiver has not seen it yet. */
   delivered(from: string, to: string, protocol: string, frame: Uint8Array): void {
@@ -46,10 +52,16 @@ export class Traffic {
       const { message } = decodeFrame(raftMessage, frame)
       if (message.type === 'snapshotReply' && message.refused) this.init.coverage.add('snapshots refused')
     }
+    if (!isClients) return
+    const isToPeer = nameOf(to).startsWith('peer')
+    if (!isToPeer && tag === GRANT_TAG) {
+      const { message } = decodeFrame(leaderMessage, frame)
+      if (message.type === 'grant') this.runs.grant(to, message)
+    }
     if (protocol !== PROTOCOL_CONTROL) return
-    if (nameOf(to).startsWith('peer')) {
-      // Only a register and an owner's answer count.
-      if (tag === 2 || tag === 22) this.fromClient(decodeFrame(clientMessage, frame).message)
+    if (isToPeer) {
+      // Only a register, a fault and an owner's answer count.
+      if (tag === 2 || tag === 20 || tag === 22) this.fromClient(from, decodeFrame(clientMessage, frame).message)
       return
     }
     if (tag !== 5 && (tag < 22 || tag > 28)) return
@@ -57,8 +69,9 @@ export class Traffic {
     if (view !== undefined) this.toClient(view, decodeFrame(leaderMessage, frame).message)
   }
 
-  private fromClient(message: ClientMessage): void {
+  private fromClient(client: string, message: ClientMessage): void {
     const { coverage, pages } = this.init
+    if (message.type === 'fault') this.runs.fault(client, message)
     if (message.type === 'register' && message.session !== 0) coverage.add('reconnects')
     if (message.type === 'ownerAck' && message.held && pages.files.get(message.file)?.isWhole === true) {
       coverage.add('whole-file handovers')
@@ -86,10 +99,14 @@ export class Traffic {
   }
 
   /** Counts orders that meet something under way at the client. */
-  private order(view: ClientView, { type, file, page: index, after }: Order): void {
+  private order(view: ClientView, order: Order): void {
     const { coverage } = this.init
+    const { type, file, page: first, count, after: firstAfter } = order
+    this.runs.order(order)
     for (const page of view.pages) {
-      if (page.file !== file || page.index !== index) continue
+      const i = page.index - first
+      if (page.file !== file || i < 0 || i >= count) continue
+      const after = firstAfter === 0 ? 0 : firstAfter + i
       if (page.req !== 0 && page.req === after) coverage.add('orders held back for a grant')
       else if (page.req !== 0) coverage.add(`${type}s that crossed a fault`)
       if (page.writing) coverage.add(`${type}s that crossed a writeback`)
