@@ -16,6 +16,10 @@ const read = (bytes: string, call: number, end: number, offset = 0): Operation<P
   return: end
 })
 
+function hex(byte: number): string {
+  return byte.toString(16).padStart(2, '0')
+}
+
 function result(...operations: Operation<PageInput>[]): string {
   return check(operations, pageModel(operations.map(({ input }) => input))).result
 }
@@ -97,6 +101,16 @@ describe('refused histories', () => {
     expect(result(read('01', 0, 1), write('01', 2, Infinity))).toBe('violation')
   })
 
+  it('a history is refused when a write is undone and a later one that would be undone with it is not', () => {
+    const one = { ...write('01', 0, 1, 0), isOptional: true, undoneWith: 'lost' }
+    const two = { ...write('02', 2, 3, 1), isOptional: true, undoneWith: 'lost' }
+    expect(result(one, two, read('0000', 4, 5))).toBe('linearizable')
+    expect(result(one, two, read('0100', 4, 5))).toBe('linearizable')
+    expect(result(one, two, read('0102', 4, 5))).toBe('linearizable')
+    expect(result(one, two, read('0002', 4, 5))).toBe('violation')
+    expect(result(one, { ...two, undoneWith: 'another' }, read('0002', 4, 5))).toBe('linearizable')
+  })
+
   it('a history is refused when no order exists, and the refusal names the operation that has no place', () => {
     const operations = [write('01', 0, 1), write('02', 2, 3), read('01', 4, 5)]
     const verdict = check(operations, pageModel(operations.map(({ input }) => input)))
@@ -125,6 +139,23 @@ describe('the search for an order', () => {
     expect(
       check([...operations, never], pageModel([...operations, never].map(({ input }) => input)), 5000)
     ).toMatchObject({ result: 'violation' })
+  })
+
+  it('the search for an order is quick if a lost session has written much that may be undone (cluster seed 31002076)', () => {
+    const undoneWith = 'lost'
+    const operations = Array.from({ length: 60 }, (_, i): Operation<PageInput> => {
+      const [from, to] = [hex(Math.floor(i / 4)), hex(Math.floor(i / 4) + 1)]
+      return {
+        input: { op: 'update', offset: i % 4, from, to },
+        call: 2 * i,
+        return: 2 * i + 1,
+        isOptional: true,
+        undoneWith
+      }
+    })
+    const end = read('01010100', 200, 201)
+    const model = pageModel([...operations, end].map(({ input: each }) => each))
+    expect(check([...operations, end], model, 50_000).result).toBe('linearizable')
   })
 
   it('the search for an order is quick if many operations follow one another', () => {
@@ -178,9 +209,16 @@ describe('the search for an order', () => {
       input,
       call: fc.nat(12),
       length: fc.oneof(fc.nat(6), fc.constant(Infinity)),
-      isOptional: fc.nat(4).map((n) => n === 0)
+      isOptional: fc.nat(4).map((n) => n === 0),
+      undoneWith: fc.constantFrom(undefined, 'one', 'two')
     })
-    .map(({ input: each, call, length, isOptional }) => ({ input: each, call, return: call + length, isOptional }))
+    .map(({ input: each, call, length, isOptional, undoneWith }) => ({
+      input: each,
+      call,
+      return: call + length,
+      isOptional,
+      ...(isOptional && undoneWith !== undefined && { undoneWith })
+    }))
 
   it.each([
     ['of all kinds', () => true],

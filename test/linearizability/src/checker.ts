@@ -29,6 +29,11 @@ export interface Operation<I> {
   readonly return: number
   /** It may not have happened. If it did, it happened before its return. */
   readonly isOptional?: boolean
+  /**
+   * Optional operations with the same name are undone from one point on: if one of them has not happened, none after it
+   * has.
+   */
+  readonly undoneWith?: string
 }
 
 export type Verdict<I> =
@@ -78,6 +83,8 @@ export function check<S, I>(
 class Search<S, I> {
   private readonly head: Moment<I>
   private readonly placed = new Placed()
+  /** Names of operations that are undone from now on (`undoneWith`), each for as many as were passed over. */
+  private readonly undone = new Map<string, number>()
   private readonly stack: Decision<S, I>[] = []
   private readonly tried = new Set<string>()
   private state: S
@@ -125,23 +132,28 @@ class Search<S, I> {
 
   /** Places the operation next, if the object allows that and the result is new. */
   private place(call: Moment<I>): boolean {
-    const { input } = call.operation
+    const { input, undoneWith } = call.operation
+    if (undoneWith !== undefined && this.undone.has(undoneWith)) return false
     const after = this.model.step(this.state, input)
     if (after === undefined) return false
-    // Leave out an optional operation that would change nothing.
-    if (isOptional(call.operation) && this.model.key(after) === this.model.key(this.state)) return false
+    // Leave out an optional operation that would change nothing, unless others would be undone with it.
+    const isMissed = undoneWith !== undefined || !isOptional(call.operation)
+    if (!isMissed && this.model.key(after) === this.model.key(this.state)) return false
     return this.settle(call, after, { isPassed: false, isFinal: this.model.isIdle?.(this.state, input) ?? false })
   }
 
   /** Its time is over, and it has not happened. */
   private passOver({ call }: Moment<I>): boolean {
+    this.countUndone(call.operation, 1)
     // Nothing else was left to place before its end.
-    return this.settle(call, this.state, { isPassed: true, isFinal: true })
+    if (this.settle(call, this.state, { isPassed: true, isFinal: true })) return true
+    this.countUndone(call.operation, -1)
+    return false
   }
 
   private settle(call: Moment<I>, after: S, kind: Pick<Decision<S, I>, 'isPassed' | 'isFinal'>): boolean {
     this.placed.add(call.id)
-    const key = `${this.placed.key} ${this.model.key(after)}`
+    const key = `${this.placed.key} ${[...this.undone.keys()].sort().join()} ${this.model.key(after)}`
     if (this.tried.has(key)) {
       this.placed.delete(call.id)
       return false
@@ -158,10 +170,18 @@ class Search<S, I> {
     for (let last = this.stack.pop(); last !== undefined; last = this.stack.pop()) {
       this.state = last.before
       this.placed.delete(last.call.id)
+      if (last.isPassed) this.countUndone(last.call.operation, -1)
       unlift(last.call)
       if (!last.isFinal) return last.call
     }
     return undefined
+  }
+
+  private countUndone({ undoneWith }: Operation<I>, change: number): void {
+    if (undoneWith === undefined) return
+    const count = (this.undone.get(undoneWith) ?? 0) + change
+    if (count > 0) this.undone.set(undoneWith, count)
+    else this.undone.delete(undoneWith)
   }
 
   private remember(stuck: Operation<I>): void {

@@ -93,7 +93,8 @@ function pageOperations(events: readonly HistoryEvent[], start: number, bytes: n
       input: status === 'info' ? unheard(event, input) : input,
       call,
       return: end,
-      ...(isUnknown && { isOptional: true })
+      ...(isUnknown && { isOptional: true }),
+      ...(fate === 'maybe' && status === 'ok' && { undoneWith: event.process })
     })
   }
   return operations

@@ -1,6 +1,7 @@
 /**
  * Writes that may not have happened and that no read has seen. Leaving them out changes no verdict, because a read of
- * one of their cells, before it was overwritten, would have found them. Without them the search has far less to try.
+ * one of their cells, before it was overwritten, would have found them. Without them the search has far less to try. A
+ * write that is undone together with others is not left out: if a read has seen one of those, it has happened.
  */
 import type { Operation } from './checker.js'
 import { foundBy, rangeOf, type PageInput } from './page-model.js'
@@ -20,9 +21,9 @@ export function withoutUnseen(operations: readonly Operation<PageInput>[]): read
   }
   const isSeen = ({ offset, bytes }: { readonly offset: number; readonly bytes: string }): boolean =>
     cells(edges, offset, bytes).some(([edge, content]) => seen.get(edge)?.has(content) === true)
-  return operations.filter(({ input, isOptional, return: end }) => {
+  return operations.filter(({ input, isOptional, undoneWith, return: end }) => {
     const isCertain = isOptional !== true && end !== Infinity
-    return isCertain || input.op !== 'write' || isSeen(input)
+    return isCertain || undoneWith !== undefined || input.op !== 'write' || isSeen(input)
   })
 }
 
