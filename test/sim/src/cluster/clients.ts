@@ -26,6 +26,8 @@ export interface ClientSettings extends WorkloadSettings {
   readonly cacheBytes: number
   readonly sessionTtlMs: number
   readonly faultTimeoutMs: number
+  /** A new client knows the addresses of all peers. Otherwise it knows some, and learns the others. */
+  readonly knowsAllPeers: boolean
 }
 
 export interface ClientWorld {
@@ -137,8 +139,9 @@ export class SimClient implements ViewedClient {
   private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, random: RandomSource): Promise<DsmClient> {
     const { settings } = this.world
     const log = this.log!
-    // The addresses of some peers; the client learns the others.
-    const peers = this.world.peersToAsk().slice(random.int(0, 1), random.int(2, 3))
+    const all = this.world.peersToAsk()
+    const some = all.slice(random.int(0, 1), random.int(2, 3))
+    const peers = settings.knowsAllPeers ? all : some
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
     return createDsmClientOn(
       { network: node, clock: process.clock, random: random.fork('random') },

@@ -152,7 +152,8 @@ function withHiddenLeaders(drawn: Settings): Settings {
     mixes: [...rest.mixes, 'hidden leaders'],
     faultyMs: 15_000,
     faults: { ...faults, everyMs: 500, weights, areClientsOnly: true },
-    client: { ...client, allowedErrors: ALLOWED_BY_BREAKS, pauseMs: 20 }
+    // A client that knows one peer, and loses sight of it before it has learned the others, can only wait.
+    client: { ...client, allowedErrors: ALLOWED_BY_BREAKS, pauseMs: 20, knowsAllPeers: true }
   }
 }
 
@@ -396,7 +397,8 @@ function drawClient(random: RandomSource, sessionTtlMs: number): ClientSettings 
     cacheBytes: 65_536,
     allowedErrors: ALLOWED_BY_FAULTS,
     sessionTtlMs,
-    faultTimeoutMs: random.pick([1000, 2000, 4000])
+    faultTimeoutMs: random.pick([1000, 2000, 4000]),
+    knowsAllPeers: false
   }
 }
 
