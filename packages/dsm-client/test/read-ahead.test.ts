@@ -53,6 +53,15 @@ describe('read-ahead', () => {
     expect(asked.slice(0, 4)).toEqual([7, 8, 9, 10])
   })
 
+  it('read-ahead asks again for what found no room', () => {
+    const ahead = new ReadAhead(MAX)
+    expect(reads(ahead, [0, 1])).toEqual([[], [{ first: 2, end: 6 }]])
+    ahead.stopped(3)
+    expect(reads(ahead, [2])).toEqual([[{ first: 3, end: 11 }]])
+    ahead.stopped(3)
+    expect(reads(ahead, [3])).toEqual([[{ first: 4, end: 20 }]])
+  })
+
   it('read-ahead follows a stream backwards, down to the first page', () => {
     const asked = pagesOf(reads(new ReadAhead(MAX), upTo(-1, -1, 100)))
     expect([...asked].sort((a, b) => a - b)).toEqual(upTo(98))

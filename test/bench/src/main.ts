@@ -2,8 +2,9 @@
  * `pnpm bench`: measures a cluster of three peers on loopback against rivals in the same run: bare libp2p, Redis and
  * etcd. It prints one JSON object per line.
  */
-import { writeFileSync } from 'node:fs'
-import { availableParallelism, cpus, loadavg } from 'node:os'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { availableParallelism, cpus, loadavg, tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import Table from 'cli-table3'
 import { runCommand, UsageError } from './command.js'
@@ -12,9 +13,10 @@ import type { Row } from './rows.js'
 import { startWorld } from './world.js'
 
 const NAMES = Object.keys(CONTESTS) as ContestName[]
-const USAGE = `usage: pnpm bench [--rows ROW,ROW] [--rounds N] [--json FILE] [--smoke]
+const USAGE = `usage: pnpm bench [--rows ROW,ROW | --profile ROW] [--rounds N] [--json FILE] [--smoke]
 
   --rows ROW,ROW  rows to measure, default all: ${NAMES.join(', ')}
+  --profile ROW   measures this row and leaves a CPU profile of each process; profiling makes it slower
   --rounds N      paired rounds of each row, default 5
   --json FILE     file for the results, one JSON object per line; default standard output
   --smoke         takes few samples, to see that the benchmark works
@@ -28,6 +30,7 @@ interface Options {
   readonly rounds: number
   readonly json: string | undefined
   readonly isSmoke: boolean
+  readonly isProfiled: boolean
 }
 
 function read(args: string[]): Options {
@@ -35,20 +38,24 @@ function read(args: string[]): Options {
     args,
     options: {
       json: { type: 'string' },
+      profile: { type: 'string' },
       rows: { type: 'string' },
       rounds: { type: 'string' },
       smoke: { type: 'boolean', default: false }
     }
   })
-  const names = (values.rows ?? NAMES.join(',')).split(',')
+  if (values.rows !== undefined && values.profile !== undefined) throw new UsageError('choose --rows or --profile')
+  const isProfiled = values.profile !== undefined
+  const names = (values.profile ?? values.rows ?? NAMES.join(',')).split(',')
   const unknown = names.find((name) => !NAMES.includes(name as ContestName))
   if (unknown !== undefined) throw new UsageError(`there is no row ${unknown}; the rows are ${NAMES.join(', ')}`)
   const rounds = Number(values.rounds ?? (values.smoke ? 1 : 5))
   if (!Number.isSafeInteger(rounds) || rounds < 1) throw new UsageError(`${values.rounds} is no number of rounds`)
-  return { names: names as ContestName[], rounds, json: values.json, isSmoke: values.smoke }
+  return { names: names as ContestName[], rounds, json: values.json, isSmoke: values.smoke, isProfiled }
 }
 
-async function run({ names, rounds, json, isSmoke }: Options, folder: string): Promise<number> {
+async function run({ names, rounds, json, isSmoke, isProfiled }: Options, folder: string): Promise<number> {
+  if (isProfiled) profileAll()
   const world = await startWorld(folder, rounds, isSmoke)
   const rows: Row[] = []
   for (const name of names) rows.push(...(await CONTESTS[name](world)))
@@ -60,6 +67,14 @@ async function run({ names, rounds, json, isSmoke }: Options, folder: string): P
   if (json !== undefined) writeFileSync(json, lines)
   else if (!process.stdout.isTTY) process.stdout.write(lines)
   return 0
+}
+
+/** Processes that are started from now on leave their profiles. */
+function profileAll(): void {
+  const profiles = mkdtempSync(join(tmpdir(), 'quire-profiles-'))
+  process.env['QUIRE_BENCH_PROFILES'] = profiles
+  process.env['NODE_OPTIONS'] = `--import ${new URL('./profiler.js', import.meta.url).href}`
+  console.error(`profiles: ${profiles}`)
 }
 
 function tableOf(rows: readonly Row[]): string {

@@ -33,7 +33,9 @@ export class ReadsAhead {
     if (runs.length === 0) return
     const pages = Math.ceil(Math.min(this.end, space.size) / pageSize)
     for (const { first, end } of runs) {
-      for (let index = first; index < Math.min(end, pages); index++) host.table.readAhead(space, index, this.stream)
+      for (let index = first; index < Math.min(end, pages); index++) {
+        if (!host.table.readAhead(space, index, this.stream)) return this.stream.stopped(index)
+      }
     }
   }
 }

@@ -42,7 +42,7 @@ export class FaultQueue {
     const isLeaving = space.demotion !== undefined && page.reserved === 0
     const mustWait = !backend.canFault || (frames.isStarved && page.frame === undefined)
     if (isOptional(page) && (isLeaving || mustWait || !frames.place(page, space))) {
-      failWaiters(page, new CacheFullError(frames.capacityBytes, page.pageSize))
+      failWaiters(page, NOT_NOW)
       return forgetIfUnused(page)
     }
     if (isLeaving) return
@@ -116,6 +116,9 @@ export class FaultQueue {
     return false
   }
 }
+
+/** For waiters that are optional. They are many, and an error of its own for each would cost more than the rest. */
+const NOT_NOW = new Error('an optional access does not wait')
 
 function isPrefetch(page: Page): boolean {
   return page.waiters.every(({ isPrefetch = false }) => isPrefetch)

@@ -155,13 +155,14 @@ export class PageTable {
   }
 
   /**
-   * Gets a page that the program will probably read, unless other accesses wait for frames or faults. `observer` hears
-   * whether the program reads it.
+   * Gets a page that the program will probably read, unless other accesses wait for frames or faults: then it returns
+   * false. `observer` hears whether the program reads it.
    */
-  readAhead(space: AddressSpacePages, index: number, observer: ReadAheadObserver): void {
+  readAhead(space: AddressSpacePages, index: number, observer: ReadAheadObserver): boolean {
     const page = space.getOrCreate(index)
     const isOnItsWay = page.req !== 0 || page.waiters.length > 0
-    if (page.access !== 'invalid' || isOnItsWay || page.evicting > 0) return
+    if (page.access !== 'invalid' || isOnItsWay || page.evicting > 0) return true
+    let isAsked = true
     const run = (): void => {
       this.counters.readAheads++
       page.readAhead = {
@@ -172,7 +173,9 @@ export class PageTable {
         }
       }
     }
-    this.wait(page, { access: 'read', pin: false, isPrefetch: true, isOptional: true, run, fail: () => {} })
+    const fail = (): void => void (isAsked = false)
+    this.wait(page, { access: 'read', pin: false, isPrefetch: true, isOptional: true, run, fail })
+    return isAsked
   }
 
   private wait(page: Page, waiter: PageWaiter): () => void {

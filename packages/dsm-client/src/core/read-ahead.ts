@@ -63,6 +63,17 @@ export class ReadAhead implements ReadAheadObserver {
     return this.isStream() ? this.next() : NOTHING
   }
 
+  /** There is no room now for the pages from `page` on, of those that `read` has returned. Later reads ask again. */
+  stopped(page: number): void {
+    const { first, end, distance, ahead } = this
+    // A backward stream asks for its farthest pages first, so the near ones are missing.
+    if (distance <= 0) this.ahead = 0
+    else {
+      const complete = this.isDense ? Math.floor((page - end) / distance) : Math.floor((page - first) / distance) - 1
+      this.ahead = Math.min(ahead, Math.max(0, complete))
+    }
+  }
+
   used(): void {
     this.limit = Math.min(this.maxPages, Math.floor(this.limit) + 1)
   }

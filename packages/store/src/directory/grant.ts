@@ -9,8 +9,10 @@ const NO_BYTES = new Uint8Array(0)
 
 /** Adds the page's version and its bytes, unless the session has this version. Throws DamagedPageError. */
 export function readGrant(view: StateView, { have, ...grant }: UnreadGrant): LeaderMessageOf<'grant'> {
-  const version = view.version(grant.file, grant.page)
-  const isCurrent = have !== 0 && have === version
-  const bytes = isCurrent ? undefined : (view.page(grant.file, grant.page).bytes ?? NO_BYTES)
+  const { file, page } = grant
+  if (have !== 0 && have === view.version(file, page)) {
+    return { ...grant, pages: [{ version: have, bytes: undefined }] }
+  }
+  const { version, bytes = NO_BYTES } = view.page(file, page)
   return { ...grant, pages: [{ version, bytes }] }
 }

@@ -38,10 +38,10 @@ export const DEFAULT_SERVER_LIMITS: ServerLimits = {
   handshakeTimeoutMs: 10 * MAX_ROUND_TRIP_MS,
   minTtlMs: MIN_SESSION_TTL_MS,
   maxTtlMs: MAX_SESSION_TTL_MS,
-  maxFaults: 256,
+  maxFaults: 512,
   creditBytes: 1024 * 1024,
   maxRequests: 64,
-  maxOutgoingBytes: 20 * 1024 * 1024,
+  maxOutgoingBytes: 40 * 1024 * 1024,
   maxTotalOutgoingBytes: 256 * 1024 * 1024,
   maxProposalBytes: 16 * 1024 * 1024,
   leaseTickMs: 100
