@@ -258,7 +258,7 @@ export class CoherenceModel {
     const sends = client.core.effects().filter((effect) => effect.type === 'send')
     for (const lane of LANES) {
       const messages = sends.filter((send) => send.lane === lane).map(({ message }) => message)
-      client.toLeader[lane].push(...joinClientRuns(messages))
+      client.toLeader[lane].push(...joinClientRuns(messages, MAX_RUN_BYTES))
     }
   }
 

@@ -16,6 +16,14 @@ import { bulkDelays } from './timing.js'
  */
 const INITIAL_BYTES = DEFAULT_PAGE_BYTES + 128
 
+/** So many runs of pages fit the window. With one, the line would be idle while its receipt is on its way. */
+const RUNS_IN_FLIGHT = 4
+
+/** Returns how many page bytes a frame of several pages may have, if `windowBytes` may be in flight. */
+export function bulkRunBytes(windowBytes: number): number {
+  return windowBytes / RUNS_IN_FLIGHT
+}
+
 interface SentFrame {
   /** Bytes sent on the stream up to the end of this frame. */
   readonly end: number

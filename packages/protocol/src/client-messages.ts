@@ -26,7 +26,7 @@ import { raftRoom } from './room.js'
 export const MAX_RULES = 256
 
 /** The limit of pages in one writeback message: one bulk frame holds this many of the smallest size. */
-export const MAX_WRITEBACK_PAGES = 16
+export const MAX_WRITEBACK_PAGES = 64
 
 /** The limit of pages in one run. Those with bytes are limited by the size of a bulk frame, too. */
 export const MAX_RUN_PAGES = 256

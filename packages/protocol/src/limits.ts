@@ -17,9 +17,11 @@ export const MIN_PAGE_BYTES = 4096
 export const MAX_PAGE_BYTES = 65_536
 export const DEFAULT_PAGE_BYTES = 4096
 
-/** Page bytes in one bulk frame: one page of the largest size. */
-export const MAX_BULK_PAYLOAD_BYTES = 65_536
-/** A bulk frame: its payload, and the fields around up to sixteen pages. */
+/** Page bytes that a client sends in one bulk frame: they become one log entry. */
+export const MAX_BULK_PAYLOAD_BYTES = 256 * 1024
+/** Page bytes in one grant: no more, so that the pages that a program waits for do not wait for many others. */
+export const MAX_GRANT_BYTES = 64 * 1024
+/** A bulk frame: its payload, and the fields around up to 64 pages. */
 export const MAX_BULK_FRAME_BYTES = MAX_BULK_PAYLOAD_BYTES + 4096
 export const MAX_CONTROL_FRAME_BYTES = 65_536
 /** Entry bytes in one Raft append message. A single entry may be larger, up to the size of a frame. */

@@ -6,7 +6,7 @@
  */
 import type { ClientMessage, LeaderMessage } from './client-messages.js'
 import { MAX_RUN_PAGES, MAX_WRITEBACK_PAGES } from './client-messages.js'
-import { MAX_BULK_PAYLOAD_BYTES } from './limits.js'
+import { MAX_BULK_PAYLOAD_BYTES, MAX_GRANT_BYTES } from './limits.js'
 
 interface RunSize {
   readonly pages: number
@@ -28,14 +28,17 @@ type RulesOf<M extends { readonly type: string }> = {
   readonly [T in M['type']]?: RunRule<Extract<M, { type: T }>>
 }
 
-/** Joins what a client sends on one lane in one step. Messages keep their order. */
-export function joinClientRuns(messages: readonly ClientMessage[]): readonly ClientMessage[] {
-  return joinRuns(messages, CLIENT_RULES, MAX_BULK_PAYLOAD_BYTES)
+/**
+ * Joins what a client sends on one lane in one step. Messages keep their order. A run of more than one page has at most
+ * `maxBytes` page bytes.
+ */
+export function joinClientRuns(messages: readonly ClientMessage[], maxBytes: number): readonly ClientMessage[] {
+  return joinRuns(messages, CLIENT_RULES, Math.min(maxBytes, MAX_BULK_PAYLOAD_BYTES))
 }
 
-/** As `joinClientRuns`, for the leader. A run of more than one page has at most `maxBytes` page bytes. */
+/** As `joinClientRuns`, for the leader. */
 export function joinLeaderRuns(messages: readonly LeaderMessage[], maxBytes: number): readonly LeaderMessage[] {
-  return joinRuns(messages, LEADER_RULES, Math.min(maxBytes, MAX_BULK_PAYLOAD_BYTES))
+  return joinRuns(messages, LEADER_RULES, Math.min(maxBytes, MAX_GRANT_BYTES))
 }
 
 function joinRuns<M extends { readonly type: string }>(

@@ -40,8 +40,8 @@ function upTo(count: number): number[] {
 
 describe('runs', () => {
   it('faults on neighbouring pages with requests in a row leave as one', () => {
-    expect(joinClientRuns([fault(4), fault(5), fault(6)])).toEqual([fault(4, { count: 3 })])
-    expect(joinClientRuns([fault(4, { count: 2 }), fault(6, { count: 3 })])).toEqual([fault(4, { count: 5 })])
+    expect(joinClientRuns([fault(4), fault(5), fault(6)], Infinity)).toEqual([fault(4, { count: 3 })])
+    expect(joinClientRuns([fault(4, { count: 2 }), fault(6, { count: 3 })], Infinity)).toEqual([fault(4, { count: 5 })])
   })
 
   it.each([
@@ -52,40 +52,46 @@ describe('runs', () => {
     ['another access', fault(5, { access: 'write' })],
     ['another version', fault(5, { have: 9 })]
   ])('a run of faults ends before %s', (_, next) => {
-    expect(joinClientRuns([fault(4), next])).toEqual([fault(4), next])
+    expect(joinClientRuns([fault(4), next], Infinity)).toEqual([fault(4), next])
   })
 
   it('messages keep their order: a run ends at a message of another type', () => {
     const ack: ClientMessage = { type: 'discardAck', op: 1, file: 1 }
-    expect(joinClientRuns([fault(4), ack, fault(5)])).toEqual([fault(4), ack, fault(5)])
+    expect(joinClientRuns([fault(4), ack, fault(5)], Infinity)).toEqual([fault(4), ack, fault(5)])
   })
 
   it('a run has a limited number of pages', () => {
-    const joined = joinClientRuns(upTo(2 * MAX_RUN_PAGES + 1).map((page) => fault(page)))
+    const joined = joinClientRuns(
+      upTo(2 * MAX_RUN_PAGES + 1).map((page) => fault(page)),
+      Infinity
+    )
     expect(joined.map((run) => (run as ClientMessageOf<'fault'>).count)).toEqual([MAX_RUN_PAGES, MAX_RUN_PAGES, 1])
   })
 
   it('answers to orders join if the orders are in a row', () => {
     const ack = (page: number, op: number): ClientMessage => ({ type: 'invalidateAck', op, file: 1, page, count: 1 })
-    expect(joinClientRuns([ack(1, 7), ack(2, 8), ack(3, 10)])).toEqual([{ ...ack(1, 7), count: 2 }, ack(3, 10)])
+    expect(joinClientRuns([ack(1, 7), ack(2, 8), ack(3, 10)], Infinity)).toEqual([
+      { ...ack(1, 7), count: 2 },
+      ack(3, 10)
+    ])
     const held = (page: number, held: boolean): ClientMessage => {
       return { type: 'ownerAck', op: page, file: 1, page, count: 1, held }
     }
-    expect(joinClientRuns([held(1, true), held(2, true), held(3, false)])).toEqual([
+    expect(joinClientRuns([held(1, true), held(2, true), held(3, false)], Infinity)).toEqual([
       { ...held(1, true), count: 2 },
       held(3, false)
     ])
   })
 
-  it('bytes that orders ask for join up to sixteen pages', () => {
+  it('bytes that orders ask for join up to 64 pages', () => {
     const bytes = new Uint8Array(PAGE)
-    const messages = upTo(20).map((page): ClientMessage => {
+    const messages = upTo(70).map((page): ClientMessage => {
       return { type: 'ownerAckDirty', op: 30 + page, pages: [{ file: 1, page, epoch: 2, seq: 1, bytes }] }
     })
-    const joined = joinClientRuns(messages) as ClientMessageOf<'ownerAckDirty'>[]
+    const joined = joinClientRuns(messages, Infinity) as ClientMessageOf<'ownerAckDirty'>[]
     expect(joined.map(({ op, pages }) => [op, pages.length])).toEqual([
-      [30, 16],
-      [46, 4]
+      [30, 64],
+      [94, 6]
     ])
   })
 

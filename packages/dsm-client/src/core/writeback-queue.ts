@@ -2,6 +2,7 @@
 import {
   MAX_BULK_PAYLOAD_BYTES,
   MAX_WRITEBACK_PAGES,
+  bulkRunBytes,
   type ClientMessage,
   type DirtyPageBytes,
   type WritebackOutcome
@@ -140,7 +141,7 @@ export class WritebackQueue {
     while (this.next !== undefined && this.creditBytes > 0) {
       const pages: Page[] = []
       let bytes = 0
-      const maxBytes = Math.min(MAX_BULK_PAYLOAD_BYTES, this.windowBytes)
+      const maxBytes = Math.min(MAX_BULK_PAYLOAD_BYTES, bulkRunBytes(this.windowBytes))
       while (pages.length < MAX_WRITEBACK_PAGES) {
         const page = this.next
         if (page === undefined) break

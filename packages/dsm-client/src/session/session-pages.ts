@@ -1,5 +1,12 @@
 /** The pages of a session's files, between the API and the leader. */
-import { joinClientRuns, type ClientMessage, type Clock, type LeaderMessage, type LostRange } from '@quire/protocol'
+import {
+  bulkRunBytes,
+  joinClientRuns,
+  type ClientMessage,
+  type Clock,
+  type LeaderMessage,
+  type LostRange
+} from '@quire/protocol'
 import { Coherence, type CoherenceCounters, type FrameProvider, type PageTable } from '../core/index.js'
 import type { Recorder } from '../history.js'
 import type { PageHost } from '../host.js'
@@ -151,8 +158,12 @@ export class SessionPages implements PageHost {
           break
       }
     }
-    for (const lane of ['control', 'bulk'] as const) {
-      for (const message of joinClientRuns(sent[lane])) this.connection?.send(lane, message)
+    const { connection } = this
+    if (connection !== undefined) {
+      const maxBytes = bulkRunBytes(connection.bulkWindowBytes)
+      for (const lane of ['control', 'bulk'] as const) {
+        for (const message of joinClientRuns(sent[lane], maxBytes)) connection.send(lane, message)
+      }
     }
     this.awaitDeadline()
   }

@@ -4,6 +4,7 @@ import {
   ClosedError,
   InvalidArgumentError,
   QuotaExceededError,
+  bulkRunBytes,
   errorToWire,
   type Access,
   type ClientMessageOf,
@@ -33,9 +34,6 @@ export interface ConnectionInit {
   readonly clock: Pick<Clock, 'now' | 'schedule'>
   readonly stages: Stages
 }
-
-/** So many runs fit the window of the line. With one, the line would be idle while its receipt is on its way. */
-const RUNS_IN_FLIGHT = 4
 
 interface OutstandingFault {
   readonly req: number
@@ -86,7 +84,7 @@ export class Connection {
 
   /** The page bytes in one run on bulk: a part of what the line carries in a short time. */
   get bulkRunBytes(): number {
-    return (this.bulk?.windowBytes ?? 0) / RUNS_IN_FLIGHT
+    return bulkRunBytes(this.bulk?.windowBytes ?? 0)
   }
 
   attachBulk(stream: FrameStream): void {
