@@ -6,6 +6,7 @@ import { alone, compared, type Row, type Target } from './rows.js'
 import type { Figures } from './tasks/contest.js'
 import { PAGE_BYTES } from './tasks/parties.js'
 import type { CrowdAsk } from './tasks/crowds.js'
+import type { DirectoryAnswer } from './tasks/directory.js'
 import type { Worker } from './processes.js'
 import type { World } from './world.js'
 
@@ -125,6 +126,20 @@ export const CONTESTS = {
     return [
       alone('readers', 'changes seen', '1/s', changes, { least: 150 }),
       compared('readers', 'us', p99, ['quire', 'redis'], { most: 8 })
+    ]
+  },
+
+  directory: async (world) => {
+    const pages = few(world, 200_000)
+    const worker = await world.newWorker()
+    const answers: DirectoryAnswer[] = []
+    for (let round = 0; round < world.rounds; round++) answers.push(await worker.run('directoryMemory', { pages }))
+    worker.end()
+    const read = answers.map((each) => each.read)
+    const gone = answers.map((each) => each.gone)
+    return [
+      alone('directory', 'memory of a page read', 'bytes', read, { most: 200 }),
+      alone('directory', 'after its reader has gone', 'bytes', gone, { most: 0.5 })
     ]
   }
 } as const satisfies Record<string, Measure>

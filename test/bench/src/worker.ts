@@ -10,6 +10,7 @@ import {
   type ReaderAnswer,
   type WritersAsk
 } from './tasks/crowds.js'
+import { directoryMemory, type DirectoryAnswer, type DirectoryAsk } from './tasks/directory.js'
 import { commit, readFault, writeFault, type FaultAsk } from './tasks/faults.js'
 import { connectAll, type Addresses, type Parties } from './tasks/parties.js'
 import { firstReads, pinHit, warmRead, type ResidentAsk } from './tasks/resident.js'
@@ -32,6 +33,7 @@ export interface Tasks {
   reader: { ask: CrowdAsk; answer: ReaderAnswer }
   changer: { ask: CrowdAsk; answer: number }
   overwrite: { ask: OverwriteAsk; answer: readonly Progress[] }
+  directoryMemory: { ask: DirectoryAsk; answer: DirectoryAnswer }
 }
 
 export type TaskName = keyof Tasks
@@ -60,7 +62,8 @@ const RUN: Run = {
   pingPong: (ask) => pingPong(parties!, ask),
   reader: (ask) => reader(parties!, ask),
   changer: (ask) => changer(parties!, ask),
-  overwrite: (ask) => overwrite(ask)
+  overwrite: (ask) => overwrite(ask),
+  directoryMemory: async (ask) => directoryMemory(ask)
 }
 
 // The benchmark imports this module for its types, and runs it as a process.

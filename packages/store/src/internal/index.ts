@@ -5,6 +5,7 @@
  *
  * The simulator and other tests bring a network, a clock and disks of their own.
  */
+export { Directory } from '../directory/directory.js'
 export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from '../pages/memory-backend.js'
 export type * from '../pages/backend.js'
 export { readInstalled } from '../pages/layout.js'
@@ -20,5 +21,13 @@ export type { ReplicaLimits, ReplicaStorage } from '../peer/replica.js'
 export type { ServerLimits } from '../server/limits.js'
 export { clusterConfig, type ReplicatedConfig } from '../state/commands.js'
 export { DamagedPageError } from '../state/damaged-page.js'
-export { createStateMachine, decodeCommand, encodeRecord, type Command, type StateMachine } from '../state/index.js'
+export {
+  createStateMachine,
+  decodeCommand,
+  encodeCommand,
+  encodeRecord,
+  type Command,
+  type StateMachine,
+  type StateStore
+} from '../state/index.js'
 export type * from '../state/view.js'
