@@ -12,9 +12,9 @@ import {
   digestOf,
   download,
   fileSource,
-  readBack,
   streamSource,
   upload,
+  verify,
   type Source
 } from './transfer.js'
 
@@ -44,10 +44,7 @@ async function put(local: string, path: string, options: PutOptions): Promise<vo
       // disappears with its session. The size of a stream is unknown, so its writes extend the file.
       const file = await client.createUnnamed({ size: source.size ?? 0, pageSize: options.pageSize })
       const sent = await showing(`put ${path}`, source.size, options, (progress) => upload(source, file, progress))
-      const stored = await showing(`verify ${path}`, sent.size, options, (progress) =>
-        readBack(file, sent.size, progress)
-      )
-      if (sent.sha256 !== stored) throw new DigestMismatchError(path, sent.sha256, stored)
+      await showing(`verify ${path}`, sent.size, options, (progress) => verify(file, sent, progress))
       await file.link(path)
       return sent
     })

@@ -1,6 +1,7 @@
 /** Copies bytes between local files and stored ones, several chunks at a time, and computes their digest. */
+import { crc32c } from '@node-rs/crc32'
 import type { DsmFile } from '@quire/dsm-client'
-import { QuireError } from '@quire/protocol'
+import { MAX_CHECKSUM_BYTES, QuireError } from '@quire/protocol'
 import { createHash } from 'node:crypto'
 import type { FileHandle } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
@@ -10,6 +11,9 @@ import { cannotRead } from './standard-input.js'
 /** Bytes per read or write, and the number of concurrent calls. */
 const CHUNK_BYTES = 128 * 1024
 const CHUNKS_AT_ONCE = 16
+/** Bytes with a checksum of their own: several chunks, and what the leader computes for one request. */
+const PART_BYTES = MAX_CHECKSUM_BYTES
+const PARTS_AT_ONCE = 4
 
 /** A copy differs from its source. */
 export class DigestMismatchError extends QuireError {
@@ -24,6 +28,29 @@ export class DigestMismatchError extends QuireError {
   }
 }
 
+/** Stored bytes differ from those that were sent. */
+export class ChecksumMismatchError extends QuireError {
+  override readonly name = 'ChecksumMismatchError'
+  readonly code = 'ERR_CHECKSUM'
+  constructor(
+    readonly begin: number,
+    readonly end: number,
+    readonly expected: number,
+    readonly found: number
+  ) {
+    super(`bytes ${begin} to ${end} as stored have the CRC-32C ${hex(found)}, not ${hex(expected)}`, [
+      begin,
+      end,
+      expected,
+      found
+    ])
+  }
+}
+
+function hex(checksum: number): string {
+  return checksum.toString(16).padStart(8, '0')
+}
+
 /** Bytes to store: all but the last chunk have the same length. */
 export interface Source {
   /** Undefined for a stream. */
@@ -35,16 +62,22 @@ export interface Source {
 export interface Sent {
   readonly size: number
   readonly sha256: string
+  /** The CRC-32C of each part of `PART_BYTES`. The last part may be shorter. */
+  readonly checksums: readonly number[]
 }
 
 /** Writes all of `source` to `file`. Resolves when the bytes are durable. */
 export async function upload(source: Source, file: DsmFile, progress: Progress): Promise<Sent> {
   const digest = createHash('sha256')
   const writes = new Set<Promise<void>>()
+  const checksums: number[] = []
   let failure: unknown
   let size = 0
   for await (const chunk of source.chunks) {
     digest.update(chunk)
+    // No chunk belongs to two parts.
+    const part = Math.floor(size / PART_BYTES)
+    checksums[part] = crc32c(chunk, checksums[part] ?? 0)
     const write = file.write(size, chunk).then(
       () => {
         writes.delete(write)
@@ -63,7 +96,23 @@ export async function upload(source: Source, file: DsmFile, progress: Progress):
   await Promise.all(writes)
   if (failure !== undefined) throw failure as Error
   await file.sync()
-  return { size, sha256: digest.digest('hex') }
+  return { size, sha256: digest.digest('hex'), checksums }
+}
+
+/** Compares the checksums of a flushed file as the cluster has stored it. Throws DigestMismatchError. */
+export async function verify(file: DsmFile, { size, checksums }: Sent, progress: Progress): Promise<void> {
+  let next = 0
+  const verifyParts = async (): Promise<void> => {
+    while (next < checksums.length) {
+      const part = next++
+      const begin = part * PART_BYTES
+      const length = Math.min(PART_BYTES, size - begin)
+      const found = await file.checksum(begin, length)
+      if (found !== checksums[part]) throw new ChecksumMismatchError(begin, begin + length, checksums[part]!, found)
+      progress.add(length)
+    }
+  }
+  await Promise.all(Array.from({ length: PARTS_AT_ONCE }, verifyParts))
 }
 
 /** Reads a file of known size, which must not become shorter meanwhile. */
@@ -147,15 +196,6 @@ export async function download(
     offset += chunk.length
   }
   return digest.digest('hex')
-}
-
-/**
- * Computes the digest of the stored bytes of a flushed file. It evicts every page first, so each byte comes from the
- * leader and none from this client's cache.
- */
-export async function readBack(file: DsmFile, size: number, progress: Progress): Promise<string> {
-  await file.addressSpace.evictMappingRange(0, 0)
-  return download(file, size, progress, async () => {})
 }
 
 export async function digestOf(name: string, file: FileHandle, size: number): Promise<string> {

@@ -25,7 +25,7 @@ import { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
 import { replaceLocal } from '../src/replacement.js'
-import { fileSource, readBack, streamSource, upload } from '../src/transfer.js'
+import { fileSource, streamSource, upload, verify } from '../src/transfer.js'
 import { createPeer, type Peer } from '@quire/store'
 import { createLmdbBackend, createPageStore } from '../../store/src/pages/index.js'
 import { INIT, quire, startQuire, type Finished } from './support/quire.js'
@@ -268,7 +268,7 @@ function fillDisk(folder: string): void {
 }
 
 describe('put', () => {
-  it('put verifies bytes that come from the leader, not from the cache of its client', async () => {
+  it('put verifies what the leader has stored, and no bytes travel for it', async () => {
     const size = 1_000_003
     await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
     const local = join(root, 'local')
@@ -276,10 +276,15 @@ describe('put', () => {
     await using source = await open(local)
     const progress = { add: () => {}, stop: () => {} }
     const file = await client.createUnnamed({ size })
-    const { sha256: sent } = await upload(fileSource(local, source, size), file, progress)
+    const sent = await upload(fileSource(local, source, size), file, progress)
     const before = client.stats().bytesIn
-    expect(await readBack(file, size, progress)).toBe(sent)
-    expect(client.stats().bytesIn - before).toBeGreaterThanOrEqual(size)
+    await verify(file, sent, progress)
+    expect(client.stats().bytesIn).toBe(before)
+    await file.write(size - 1, Uint8Array.of(~(await file.read(size - 1, 1))[0]!))
+    // Only what is flushed counts.
+    await verify(file, sent, progress)
+    await file.sync()
+    await expect(verify(file, sent, progress)).rejects.toMatchObject({ code: 'ERR_CHECKSUM', begin: 0, end: size })
   })
 
   it('put names its input when the input fails or closes before its end', async () => {

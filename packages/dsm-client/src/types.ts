@@ -194,6 +194,12 @@ export interface DsmFile extends AsyncDisposable {
    */
   sync(options?: CallOptions): Promise<void>
   /**
+   * Returns the CRC-32C of a range as the cluster has stored it: without what clients have not flushed. The leader
+   * computes it, so no bytes travel. PastEndError if the range ends beyond the file. UnavailableError if a page of it
+   * is damaged at the leader and waits for a good copy.
+   */
+  checksum(offset: number, length: number, options?: CallOptions): Promise<number>
+  /**
    * Names a file of `createUnnamed`, and replaces the file at that path, as `rename` does (Linux: linkat, which does
    * not replace). Everything that this client wrote to the file before the call is durable before the path leads to it.
    * From then on the file is like any other, and outlives the session. NoSpaceError as for `sync`; InvalidArgumentError

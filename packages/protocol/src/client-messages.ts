@@ -215,6 +215,8 @@ export const leaderMessage = union({
   files: [11, struct({ seq: uint, files: list(fileStat, 1024), done: bool })],
   done: [12, struct({ seq: uint })],
   failed: [13, struct({ seq: uint, error: wireError })],
+  /** CRC-32C. */
+  checksum: [15, struct({ seq: uint, checksum: uint })],
 
   // -- coherence
   /**

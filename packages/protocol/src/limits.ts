@@ -28,6 +28,9 @@ export const MAX_CONTROL_FRAME_BYTES = 65_536
 export const MAX_APPEND_BYTES = 256 * 1024
 export const MAX_RAFT_FRAME_BYTES = 1024 * 1024
 
+/** Bytes in one request for a checksum: the leader does nothing else while it computes it. */
+export const MAX_CHECKSUM_BYTES = 1024 * 1024
+
 export const MAX_PATH_BYTES = 1024
 /** A PeerId as text. */
 export const MAX_PEER_ID_BYTES = 128

@@ -37,7 +37,7 @@ export interface RequestRow {
   /** `open`: the state machine refuses the request unless the session has `file` open. */
   readonly file?: 'open'
   /** The type of the answer, if the request does not fail. */
-  readonly reply: 'opened' | 'done' | 'files'
+  readonly reply: 'opened' | 'done' | 'files' | 'checksum'
 }
 
 /** The names of the fields that hold text. */
@@ -146,7 +146,17 @@ export const REQUESTS = {
   stat: row({ kind: 'read', tag: 14, fields: { path: filePath }, paths: ['path'], reply: 'files' }),
   statFile: row({ kind: 'read', tag: 15, fields: { file: uint }, reply: 'files' }),
   /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
-  list: row({ kind: 'read', tag: 16, fields: { prefix: filePath, after: filePath, limit: uint }, reply: 'files' })
+  list: row({ kind: 'read', tag: 16, fields: { prefix: filePath, after: filePath, limit: uint }, reply: 'files' }),
+  /**
+   * The checksum of stored bytes, at most `MAX_CHECKSUM_BYTES`. `before` is that of the bytes before them, or 0, so that
+   * a long range can be asked for in parts.
+   */
+  checksum: row({
+    kind: 'read',
+    tag: 26,
+    fields: { file: uint, offset: uint, length: uint, before: uint },
+    reply: 'checksum'
+  })
 }
 
 type Rows = typeof REQUESTS

@@ -89,6 +89,7 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   endSession: fc.record(request),
   stat: fc.record({ seq: uint, path: text }),
   statFile: fc.record({ seq: uint, file: uint }),
+  checksum: fc.record({ seq: uint, file: uint, offset: uint, length: uint, before: uint }),
   list: fc.record({ seq: uint, prefix: text, after: text, limit: uint }),
   fault: fc.record({ req: start, file: uint, page: start, count, access, have: uint }),
   invalidateAck: fc.record({ op: start, file: uint, page: start, count }),
@@ -126,6 +127,7 @@ export const leaderMessages: Arbitrary<LeaderMessage> = oneOfTypes<LeaderMessage
   files: fc.record({ seq: uint, files: fc.array(stat, { maxLength: 4 }), done: bool }),
   done: fc.record({ seq: uint }),
   failed: fc.record({ seq: uint, error }),
+  checksum: fc.record({ seq: uint, checksum: uint }),
   grant: fc.record({
     term: uint,
     req: start,

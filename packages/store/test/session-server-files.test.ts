@@ -1,8 +1,10 @@
 /** Files that shrink, move and lose their path, as clients see them. */
 import { NoSpaceError, type LeaderMessage } from '@quire/protocol'
 import { settle } from '@quire/testing'
+import { fromString } from 'uint8arrays/from-string'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { group, useGroup } from './support/served-group.js'
+import { PAGE } from './state-helpers.js'
 import { TestClient, openRequest } from './support/stub-group.js'
 
 const SIZE = 8192
@@ -126,6 +128,51 @@ describe('names', () => {
     await client.control.send({ type: 'close', seq: 7, settled: 7, file })
     await client.control.send({ type: 'statFile', seq: 8, file })
     expect(client.control.last('failed')?.seq).toBe(8)
+  })
+})
+
+describe('checksums', () => {
+  const bytes = fromString('123456789', 'latin1')
+  /** The check value of CRC-32C for these bytes. */
+  const CHECK = 0xe3069283
+
+  it('a checksum covers the stored bytes of the range, in parts if the client asks for parts', async () => {
+    const client = await new TestClient(group).connect()
+    await client.control.send(openRequest(1, '/a', { size: 3 * PAGE + 5 }))
+    const file = client.control.last('opened')!.stat.id
+    const page = new Uint8Array(PAGE)
+    // Across the end of page 0.
+    page.set(bytes.subarray(0, 4), PAGE - 4)
+    const next = new Uint8Array(PAGE)
+    next.set(bytes.subarray(4))
+    for (const [index, content] of [page, next].entries()) {
+      await client.control.send({ type: 'fault', req: 1, file, page: index, count: 1, access: 'write', have: 0 })
+      const dirty = { file, page: index, epoch: 1, seq: 1, bytes: content }
+      await client.bulk.send({ type: 'writeback', req: 1, pages: [dirty] })
+    }
+    const ask = { type: 'checksum', file, offset: PAGE - 4, before: 0 } as const
+    await client.control.send({ ...ask, seq: 2, length: 9 })
+    expect(client.control.last('checksum')).toMatchObject({ seq: 2, checksum: CHECK })
+    await client.control.send({ ...ask, seq: 3, length: 6 })
+    const before = client.control.last('checksum')!.checksum
+    await client.control.send({ ...ask, seq: 4, offset: PAGE + 2, length: 3, before })
+    expect(client.control.last('checksum')).toMatchObject({ seq: 4, checksum: CHECK })
+    await client.control.send({ ...ask, seq: 5, offset: 2 * PAGE, length: 4 })
+    // Of four zeros, in a hole.
+    expect(client.control.last('checksum')).toMatchObject({ seq: 5, checksum: 0x48674bc7 })
+  })
+
+  it('a checksum is refused beyond the end, of too many bytes, and of a file that the session has not opened', async () => {
+    const [one, two] = [await new TestClient(group).connect(), await new TestClient(group, 'client-2').connect()]
+    await one.control.send(openRequest(1, '/a', { size: 3 * PAGE }))
+    const file = one.control.last('opened')!.stat.id
+    const ask = { type: 'checksum', file, before: 0 } as const
+    await one.control.send({ ...ask, seq: 2, offset: 2 * PAGE, length: PAGE + 1 })
+    expect(one.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_PAST_END' } })
+    await one.control.send({ ...ask, seq: 3, offset: 0, length: 2 ** 20 + 1 })
+    expect(one.control.last('failed')).toMatchObject({ seq: 3, error: { code: 'ERR_INVALID_ARGUMENT' } })
+    await two.control.send({ ...ask, seq: 1, offset: 0, length: 1 })
+    expect(two.control.last('failed')).toMatchObject({ seq: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
   })
 })
 

@@ -1,4 +1,4 @@
-import { ClosedError, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
+import { ClosedError, MAX_CHECKSUM_BYTES, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './shared-mapping.js'
 import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
@@ -127,6 +127,19 @@ class FileHandle implements DsmFile {
       mayHaveHappened: () => grew || pages.size > 0,
       facts
     })
+  }
+
+  async checksum(offset: number, length: number, { signal }: CallOptions = {}): Promise<number> {
+    this.checkOpen()
+    checkRange(offset, length)
+    const { open, session } = this
+    let before = 0
+    for (let at = offset; at < offset + length; at += MAX_CHECKSUM_BYTES) {
+      const part = Math.min(MAX_CHECKSUM_BYTES, offset + length - at)
+      const body = { type: 'checksum', file: open.id, offset: at, length: part, before } as const
+      before = (await session.request(body, { signal })).checksum
+    }
+    return before
   }
 
   async truncate(size: number, { signal }: CallOptions = {}): Promise<void> {

@@ -342,6 +342,7 @@ export class Session implements SessionLife {
       case 'opened':
       case 'files':
       case 'done':
+      case 'checksum':
       case 'failed':
         this.requests.answered(message)
         break

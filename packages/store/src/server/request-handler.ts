@@ -72,7 +72,8 @@ export class RequestHandler {
   private read(connection: Connection, message: ReadRequest): void {
     this.init.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
-        if (!connection.closed) answer(connection, message.seq, answerRead(this.init.view, message, confirmed))
+        if (connection.closed) return
+        answer(connection, message.seq, answerRead(this.init.view, message, connection.session, confirmed))
       })
     )
   }
