@@ -148,8 +148,8 @@ export const REQUESTS = {
   /** Files whose path starts with `prefix` and sorts after `after`, in order of path. */
   list: row({ kind: 'read', tag: 16, fields: { prefix: filePath, after: filePath, limit: uint }, reply: 'files' }),
   /**
-   * The checksum of stored bytes, at most `MAX_CHECKSUM_BYTES`. `before` is that of the bytes before them, or 0, so that
-   * a long range can be asked for in parts.
+   * The checksum of stored bytes, at most `MAX_CHECKSUM_BYTES`. `before` is that of the bytes before them, or 0, so
+   * that a long range can be asked for in parts.
    */
   checksum: row({
     kind: 'read',
