@@ -46,6 +46,14 @@ describe('transfers of leadership (thesis §3.10)', () => {
     expect(() => votes.sent(leader, 'n2', timeoutNow)).toThrow(/^leadership goes to a voter that has everything/)
   })
 
+  it('a leader may ask a voter to stand that lacks what was cut off on the full disk of the leader (raft seed 31103268)', () => {
+    const leader = node('n1', { disk: [1, 1, 1], term: 4, role: 'leader', lastIndex: 2 })
+    node('n2', { disk: [1, 4], term: 4 })
+    node('n3', { disk: [1], term: 4 })
+    expect(() => votes.sent(leader, 'n2', timeoutNow)).not.toThrow()
+    expect(() => votes.sent(leader, 'n3', timeoutNow)).toThrow(/^leadership goes to a voter that has everything/)
+  })
+
   it('a leader may ask a voter to stand whose log a later leader has cut, because it cannot know of the cut (raft seed 2026201013)', () => {
     const leader = node('n1', { disk: [1, 4], term: 4, role: 'leader' })
     node('n2', { disk: [1], term: 5 })

@@ -204,15 +204,18 @@ export class VoteInvariants {
 
   /**
    * The target of a transfer has everything (thesis §3.10), except for what the leader itself appended in this turn. A
-   * leader that is not a voter has stepped down before it asks.
+   * leader that is not a voter has stepped down before it asks. Its disk may have entries that an earlier leader has
+   * cut off while the disk is full.
    */
   private checkTarget({ name, status, watched }: ObservedNode, to: string): void {
     const target = this.nodes.get(to)?.watched
-    if (status?.role !== 'leader' || target === undefined || target.lastIndex >= watched.lastIndex) return
+    if (status?.role !== 'leader' || target === undefined) return
+    const lastIndex = Math.min(watched.lastIndex, status.lastIndex)
+    if (target.lastIndex >= lastIndex) return
     // A leader that slept through an election cannot know what its successor has truncated. The target ignores the
     // older term.
     if (target.hardState.term > status.term) return
-    const facts = `${name} asks ${to} to stand, which has ${target.lastIndex} of ${watched.lastIndex}`
+    const facts = `${name} asks ${to} to stand, which has ${target.lastIndex} of ${lastIndex}`
     throw new Violation('leadership goes to a voter that has everything', facts)
   }
 
