@@ -99,7 +99,7 @@ export async function upload(source: Source, file: DsmFile, progress: Progress):
   return { size, sha256: digest.digest('hex'), checksums }
 }
 
-/** Compares the checksums of a flushed file as the cluster has stored it. Throws DigestMismatchError. */
+/** Compares the checksums of a flushed file as the cluster has stored it. Throws ChecksumMismatchError. */
 export async function verify(file: DsmFile, { size, checksums }: Sent, progress: Progress): Promise<void> {
   let next = 0
   const verifyParts = async (): Promise<void> => {
@@ -108,7 +108,10 @@ export async function verify(file: DsmFile, { size, checksums }: Sent, progress:
       const begin = part * PART_BYTES
       const length = Math.min(PART_BYTES, size - begin)
       const found = await file.checksum(begin, length)
-      if (found !== checksums[part]) throw new ChecksumMismatchError(begin, begin + length, checksums[part]!, found)
+      if (found !== checksums[part]) {
+        next = checksums.length
+        throw new ChecksumMismatchError(begin, begin + length, checksums[part]!, found)
+      }
       progress.add(length)
     }
   }

@@ -195,8 +195,8 @@ export interface DsmFile extends AsyncDisposable {
   sync(options?: CallOptions): Promise<void>
   /**
    * Returns the CRC-32C of a range as the cluster has stored it: without what clients have not flushed. The leader
-   * computes it, so no bytes travel. PastEndError if the range ends beyond the file. UnavailableError if a page of it
-   * is damaged at the leader and waits for a good copy.
+   * computes it, so no bytes travel: one MiB after the other, and other clients may write in between. PastEndError if
+   * the range ends beyond the file; CorruptionError if no peer has a good copy of a damaged page.
    */
   checksum(offset: number, length: number, options?: CallOptions): Promise<number>
   /**

@@ -56,10 +56,27 @@ describe('read-ahead', () => {
   it('read-ahead asks again for what found no room', () => {
     const ahead = new ReadAhead(MAX)
     expect(reads(ahead, [0, 1])).toEqual([[], [{ first: 2, end: 6 }]])
+    // Page 2 is on its way.
     ahead.stopped(3)
-    expect(reads(ahead, [2])).toEqual([[{ first: 3, end: 11 }]])
+    expect(reads(ahead, [2])).toEqual([[{ first: 3, end: 7 }]])
     ahead.stopped(3)
-    expect(reads(ahead, [3])).toEqual([[{ first: 4, end: 20 }]])
+    expect(reads(ahead, [3])).toEqual([[{ first: 4, end: 8 }]])
+    expect(reads(ahead, [4, 5])).toEqual([[], [{ first: 8, end: 14 }]])
+  })
+
+  it('read-ahead asks again for reads with gaps that found no room', () => {
+    const ahead = new ReadAhead(MAX)
+    reads(ahead, [0, 10])
+    expect(pagesOf(reads(ahead, [20]))).toEqual([30, 40, 50, 60])
+    ahead.stopped(50)
+    expect(pagesOf(reads(ahead, [30]))).toEqual([50, 60, 70])
+  })
+
+  it('read-ahead asks again for what found no room in a stream backwards', () => {
+    const ahead = new ReadAhead(MAX)
+    const asked = pagesOf(reads(ahead, [100, 99, 98]))
+    ahead.stopped(asked[1]!)
+    expect(pagesOf(reads(ahead, [97]))).toEqual([93, 94, 95, 96])
   })
 
   it('read-ahead follows a stream backwards, down to the first page', () => {

@@ -139,10 +139,16 @@ describe('a flush', () => {
 })
 
 describe('a writeback', () => {
-  it('a writeback carries up to a bulk frame of pages', () => {
+  it('a writeback carries a quarter of the pages that wait, but fills a small frame and never exceeds a large one', () => {
     const h = dirty(100)
     h.flush(0, 99)
-    expect([h.take('writeback').pages.length, h.take('writeback').pages.length]).toEqual([64, 36])
+    expect(h.sent.map(({ message }) => (message.type === 'writeback' ? message.pages.length : 0))).toEqual([
+      25, 18, 16, 16, 16, 9
+    ])
+    const large = new CoreHarness({ cacheBytes: 8 * 1024 * 1024 }).connect({ creditBytes: 8 * 1024 * 1024 })
+    for (let page = 0; page < 300; page++) large.have(page, 'write', { write: 1 })
+    large.flush(0, 299)
+    expect(large.take('writeback').pages).toHaveLength(64)
     expect(MAX_WRITEBACK_PAGES * PAGE).toBe(MAX_BULK_PAYLOAD_BYTES)
   })
 

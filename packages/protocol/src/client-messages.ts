@@ -33,8 +33,12 @@ export const MAX_RUN_PAGES = 256
 
 /** The number of pages in a run. */
 const runLength = uintWithin(1, MAX_RUN_PAGES)
-/** The first page, request or operation of a run: that of every other page in the run is a safe integer, too. */
-export const runStart = uintWithin(0, Number.MAX_SAFE_INTEGER - MAX_RUN_PAGES)
+/**
+ * The first page, request or operation of a run that a client sends. The leader may answer from any page of the run on
+ * ({@link answerStart}), and all numbers stay safe integers.
+ */
+const runStart = uintWithin(0, Number.MAX_SAFE_INTEGER - 2 * MAX_RUN_PAGES)
+export const answerStart = uintWithin(0, Number.MAX_SAFE_INTEGER - MAX_RUN_PAGES)
 
 function uintWithin(min: number, max: number): Codec<number> {
   const check = (value: number): number => {
@@ -145,7 +149,7 @@ const writebackOutcome = struct({
 })
 export type WritebackOutcome = TypeOf<typeof writebackOutcome>
 
-const operation = { term: uint, op: runStart, file: uint, page: runStart, count: runLength, after: runStart }
+const operation = { term: uint, op: answerStart, file: uint, page: answerStart, count: runLength, after: answerStart }
 
 /**
  * What a grant says of one page. Without `bytes`, the copy that the request named is current; empty `bytes` stand for a
@@ -228,9 +232,9 @@ export const leaderMessage = union({
     20,
     struct({
       term: uint,
-      req: runStart,
+      req: answerStart,
       file: uint,
-      page: runStart,
+      page: answerStart,
       access,
       owner: bool,
       epoch: uint,

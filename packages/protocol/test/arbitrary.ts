@@ -29,7 +29,7 @@ const error = fc.record({ code: text, facts: fc.array(fact, { maxLength: 8 }) })
 const count = fc.integer({ min: 1, max: 256 })
 const start = fc.oneof(
   fc.integer({ min: 0, max: 300 }),
-  fc.maxSafeNat().map((value) => Math.max(0, value - 256))
+  fc.maxSafeNat().map((value) => Math.max(0, value - 512))
 )
 const dirty = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes })
 const outcome = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, version: uint, stale: bool })

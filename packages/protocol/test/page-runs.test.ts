@@ -15,7 +15,9 @@ import {
 } from '../src/index.js'
 
 const PAGE = 4096
-const BIGGEST = Number.MAX_SAFE_INTEGER - MAX_RUN_PAGES
+/** The greatest first page or request of a run, of a client and of the leader. */
+const BIGGEST = Number.MAX_SAFE_INTEGER - 2 * MAX_RUN_PAGES
+const BIGGEST_ANSWER = Number.MAX_SAFE_INTEGER - MAX_RUN_PAGES
 
 function fault(page: number, rest: Partial<ClientMessageOf<'fault'>> = {}): ClientMessage {
   return { type: 'fault', req: 100 + page, file: 1, page, count: 1, access: 'read', have: 0, ...rest }
@@ -166,5 +168,14 @@ describe('the codec of runs', () => {
     ['a request that is no safe integer', { req: BIGGEST + 1 }]
   ])('the codec refuses a run with %s', (_, rest) => {
     expect(() => encodeFrame(clientMessage, fault(1, rest), 0)).toThrow('is not between')
+  })
+
+  it('the codec accepts an answer that begins with any page of the greatest run, and an order that follows it', () => {
+    const fits = { req: BIGGEST, page: BIGGEST, count: MAX_RUN_PAGES }
+    expect(() => encodeFrame(clientMessage, fault(1, fits), 0)).not.toThrow()
+    const last = BIGGEST + MAX_RUN_PAGES - 1
+    expect(() => encodeFrame(leaderMessage, grant(last, { req: last }), 0)).not.toThrow()
+    expect(() => encodeFrame(leaderMessage, { ...invalidate(last, last), op: last } as LeaderMessage, 0)).not.toThrow()
+    expect(() => encodeFrame(leaderMessage, grant(BIGGEST_ANSWER + 1), 0)).toThrow('is not between')
   })
 })

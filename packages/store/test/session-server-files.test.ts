@@ -152,12 +152,16 @@ describe('checksums', () => {
     }
     const ask = { type: 'checksum', file, offset: PAGE - 4, before: 0 } as const
     await client.control.send({ ...ask, seq: 2, length: 9 })
+    await group.clock.advance(1)
     expect(client.control.last('checksum')).toMatchObject({ seq: 2, checksum: CHECK })
     await client.control.send({ ...ask, seq: 3, length: 6 })
+    await group.clock.advance(1)
     const before = client.control.last('checksum')!.checksum
     await client.control.send({ ...ask, seq: 4, offset: PAGE + 2, length: 3, before })
+    await group.clock.advance(1)
     expect(client.control.last('checksum')).toMatchObject({ seq: 4, checksum: CHECK })
     await client.control.send({ ...ask, seq: 5, offset: 2 * PAGE, length: 4 })
+    await group.clock.advance(1)
     // Of four zeros, in a hole.
     expect(client.control.last('checksum')).toMatchObject({ seq: 5, checksum: 0x48674bc7 })
   })
@@ -168,10 +172,13 @@ describe('checksums', () => {
     const file = one.control.last('opened')!.stat.id
     const ask = { type: 'checksum', file, before: 0 } as const
     await one.control.send({ ...ask, seq: 2, offset: 2 * PAGE, length: PAGE + 1 })
+    await group.clock.advance(1)
     expect(one.control.last('failed')).toMatchObject({ seq: 2, error: { code: 'ERR_PAST_END' } })
     await one.control.send({ ...ask, seq: 3, offset: 0, length: 2 ** 20 + 1 })
+    await group.clock.advance(1)
     expect(one.control.last('failed')).toMatchObject({ seq: 3, error: { code: 'ERR_INVALID_ARGUMENT' } })
     await two.control.send({ ...ask, seq: 1, offset: 0, length: 1 })
+    await group.clock.advance(1)
     expect(two.control.last('failed')).toMatchObject({ seq: 1, error: { code: 'ERR_INVALID_ARGUMENT' } })
   })
 })

@@ -11,7 +11,7 @@ const small = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(BIG, BIG - 1, 2 ** 32) }
 )
 /** The first page, request or operation of a run, and the number of its pages. */
-const start = small.map((value) => Math.min(value, BIG - MAX_RUN_PAGES))
+const start = small.map((value) => Math.min(value, BIG - 2 * MAX_RUN_PAGES))
 const count = fc.oneof({ weight: 4, arbitrary: fc.integer({ min: 1, max: 3 }) }, fc.constant(MAX_RUN_PAGES))
 const path = fc.constantFrom(
   '/a',

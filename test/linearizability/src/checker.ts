@@ -221,7 +221,10 @@ class Placed {
 
 /** All moments by time. At equal times a call stands before a return, because the two operations overlap. */
 function listOf<I>(operations: readonly Operation<I>[]): Moment<I> {
-  const ordered = [...operations].sort((a, b) => a.call - b.call)
+  // Operations that need not be placed come last. Otherwise one that is never placed would keep `Placed` from making a
+  // prefix of all that come after it.
+  const needNot = (operation: Operation<I>): number => (operation.return === Infinity ? 1 : 0)
+  const ordered = [...operations].sort((a, b) => needNot(a) - needNot(b) || a.call - b.call)
   const moments: Timed<I>[] = []
   for (const [id, operation] of ordered.entries()) {
     const links = { operation, id, previous: undefined, next: undefined }

@@ -67,11 +67,11 @@ export class ReadAhead implements ReadAheadObserver {
   stopped(page: number): void {
     const { first, end, distance, ahead } = this
     // A backward stream asks for its farthest pages first, so the near ones are missing.
-    if (distance <= 0) this.ahead = 0
-    else {
-      const complete = this.isDense ? Math.floor((page - end) / distance) : Math.floor((page - first) / distance) - 1
-      this.ahead = Math.min(ahead, Math.max(0, complete))
-    }
+    const complete =
+      distance <= 0 ? 0 : this.isDense ? Math.floor((page - end) / distance) : Math.floor((page - first) / distance) - 1
+    this.ahead = Math.min(ahead, Math.max(0, complete))
+    // It grows again from here when there is room.
+    this.window = this.ahead * (this.isDense ? Math.abs(distance) : end - first)
   }
 
   used(): void {

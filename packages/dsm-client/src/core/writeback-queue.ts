@@ -10,6 +10,10 @@ import {
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
 
+/** What waits leaves in so many batches, unless they would be smaller or larger than a batch may be. */
+const BATCHES = 4
+const MIN_BATCH_BYTES = 64 * 1024
+
 /** A page's bytes on their way: writeback `seq` of `epoch`. */
 export interface Flight {
   readonly page: Page
@@ -141,7 +145,7 @@ export class WritebackQueue {
     while (this.next !== undefined && this.creditBytes > 0) {
       const pages: Page[] = []
       let bytes = 0
-      const maxBytes = Math.min(MAX_BULK_PAYLOAD_BYTES, bulkRunBytes(this.windowBytes))
+      const maxBytes = Math.min(this.batchBytes, bulkRunBytes(this.windowBytes))
       while (pages.length < MAX_WRITEBACK_PAGES) {
         const page = this.next
         if (page === undefined) break
@@ -169,9 +173,17 @@ export class WritebackQueue {
     }
   }
 
-  /** Pages that wait, plus writebacks on their way. */
+  /** A part of what waits, so that several batches are under way at once: each waits for a commit. */
+  private get batchBytes(): number {
+    const waitingBytes = this.queue.length * (this.queue[0]?.pageSize ?? 0)
+    return Math.min(MAX_BULK_PAYLOAD_BYTES, Math.max(MIN_BATCH_BYTES, waitingBytes / BATCHES))
+  }
+
+  /** Pages that wait or are on their way. */
   get count(): number {
-    return this.queue.length + this.flying.size
+    let flying = this.given.size
+    for (const { flights } of this.flying.values()) flying += flights.length
+    return this.queue.length + flying
   }
 
   private get next(): Page | undefined {

@@ -17,7 +17,7 @@ interface SlowWait {
  */
 export class SlowWaits {
   private readonly waits = new Set<SlowWait>()
-  /** Granted pages, and acknowledgments, that have arrived. */
+  /** Pages that were granted or acknowledged. */
   private count = 0
 
   /** `ahead`: how many requests are under way. Call `watch` when half of the wait's time is over. */
@@ -52,7 +52,7 @@ export class SlowWaits {
   /** A message has arrived. */
   served(message: LeaderMessage): void {
     if (message.type !== 'grant' && message.type !== 'writebackAck') return
-    this.count += message.type === 'grant' ? message.pages.length : 1
+    this.count += message.pages.length
     for (const wait of this.waits) {
       wait.moved()
       if (this.count >= wait.last) this.waits.delete(wait)

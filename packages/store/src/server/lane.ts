@@ -50,7 +50,7 @@ export class LaneQueue {
 
   /** The bytes that may be in flight. */
   get windowBytes(): number {
-    return this.window?.bytes ?? 0
+    return this.window?.bytes ?? Infinity
   }
 
   get waitingBytes(): number {

@@ -113,6 +113,8 @@ export class Leadership {
       readOnly: init.readOnly,
       connection: connectionOf,
       violation,
+      clock,
+      whenRepaired: init.whenRepaired,
       guard: init.guard
     })
     this.registrations = new Registrations({
@@ -199,6 +201,7 @@ export class Leadership {
     this.stopTicking()
     this.proposals.end()
     this.rounds.stop()
+    this.requests.end()
     this.directory.end()
     this.connections.unregisterAll()
     this.registrations.stop()

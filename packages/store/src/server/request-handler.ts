@@ -3,6 +3,7 @@ import {
   UnavailableError,
   isRequest,
   type ClientMessageOf,
+  type Clock,
   type LeaderMessage,
   type RequestType
 } from '@quire/protocol'
@@ -11,11 +12,13 @@ import type { Answer, AnswerOf } from '../state/answer.js'
 import { replyOf } from '../state/replies.js'
 import { mayStore } from '../state/request-rows.js'
 import type { FileId, SessionId, StateView } from '../state/view.js'
+import type { WhenRepaired } from './bulk-order.js'
 import type { Connection } from './connection.js'
 import type { DirectoryDriver } from './directory-driver.js'
 import type { Proposals } from './proposals.js'
 import type { QuorumRounds } from './quorum-rounds.js'
-import { answerRead, failed, type ReadRequest } from './read-rows.js'
+import { answerRead, failed, NO_QUORUM, type ReadRequest } from './read-rows.js'
+import { StoredChecksums, type ChecksumRequest } from './stored-checksums.js'
 
 export interface RequestHandlerInit {
   readonly view: StateView
@@ -28,6 +31,8 @@ export interface RequestHandlerInit {
   readonly connection: (session: SessionId) => Connection | undefined
   /** The client has exceeded its limits. */
   readonly violation: (connection: Connection, error: QuireError) => void
+  readonly clock: Pick<Clock, 'schedule'>
+  readonly whenRepaired: WhenRepaired
   readonly guard: (input: () => void) => void
 }
 
@@ -45,7 +50,11 @@ export class RequestHandler {
    */
   private heldOpens: AnswerOf<'opened'>[] = []
 
-  constructor(private readonly init: RequestHandlerInit) {}
+  private readonly checksums: StoredChecksums
+
+  constructor(private readonly init: RequestHandlerInit) {
+    this.checksums = new StoredChecksums(init)
+  }
 
   arrived(connection: Connection, message: ClientMessageOf<RequestType>): void {
     const { view, proposals } = this.init
@@ -69,13 +78,30 @@ export class RequestHandler {
     if (error !== undefined) answer(connection, message.seq, failed(message.seq, error))
   }
 
-  private read(connection: Connection, message: ReadRequest): void {
+  private read(connection: Connection, message: ReadRequest | ChecksumRequest): void {
     this.init.rounds.confirm(connection, (confirmed) =>
       this.init.guard(() => {
         if (connection.closed) return
-        answer(connection, message.seq, answerRead(this.init.view, message, connection.session, confirmed))
+        if (!confirmed) return answer(connection, message.seq, failed(message.seq, NO_QUORUM))
+        if (message.type === 'checksum') return this.checksum(connection, message)
+        answer(connection, message.seq, answerRead(this.init.view, message))
       })
     )
+  }
+
+  private checksum(connection: Connection, message: ChecksumRequest): void {
+    const { seq } = message
+    this.checksums.compute(message, connection.session, (result) => {
+      if (connection.closed) return
+      const reply =
+        result instanceof QuireError ? failed(seq, result) : { type: 'checksum' as const, seq, checksum: result }
+      answer(connection, seq, reply)
+    })
+  }
+
+  /** The term is over. */
+  end(): void {
+    this.checksums.end()
   }
 
   /** Returns why no command is accepted now. `stores` says whether the command may add to what is stored. */

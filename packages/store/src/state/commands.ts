@@ -5,6 +5,7 @@
  * time (`at`), which the proposer sets.
  */
 import {
+  answerStart,
   bytes,
   decode,
   digestText,
@@ -15,7 +16,6 @@ import {
   memberAddress,
   optional,
   requestEntries,
-  runStart,
   struct,
   text,
   uint,
@@ -122,7 +122,7 @@ export const command = union({
     20,
     struct({
       file: uint,
-      page: runStart,
+      page: answerStart,
       from: uint,
       fromEpoch: uint,
       to: uint,
