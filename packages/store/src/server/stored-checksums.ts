@@ -24,7 +24,7 @@ export type ChecksumRequest = ClientMessageOf<'checksum'>
 interface Waiting {
   readonly request: ChecksumRequest
   readonly session: SessionId
-  readonly then: (result: number | QuireError) => void
+  readonly done: (result: number | QuireError) => void
 }
 
 /**
@@ -38,9 +38,9 @@ export class StoredChecksums {
 
   constructor(private readonly init: StoredChecksumsInit) {}
 
-  /** Calls `then` with the checksum, later. A damaged page is repaired first. */
-  compute(request: ChecksumRequest, session: SessionId, then: Waiting['then']): void {
-    this.waiting.push({ request, session, then })
+  /** Calls `done` with the checksum, later. A damaged page is repaired first. */
+  compute(request: ChecksumRequest, session: SessionId, done: Waiting['done']): void {
+    this.waiting.push({ request, session, done })
     if (this.waiting.length === 1) this.schedule()
   }
 
@@ -57,20 +57,20 @@ export class StoredChecksums {
     const next = this.waiting.shift()
     if (this.ended || next === undefined) return
     if (this.waiting.length > 0) this.schedule()
-    const { request, session, then } = next
+    const { request, session, done } = next
     try {
-      then(this.refuse(request, session) ?? this.checksum(request))
+      done(this.refuse(request, session) ?? this.checksum(request))
     } catch (error) {
       if (!(error instanceof DamagedPageError)) throw error
       this.awaitRepair(error, next)
     }
   }
 
-  private awaitRepair({ file, page }: DamagedPageError, { request, session, then }: Waiting): void {
+  private awaitRepair({ file, page }: DamagedPageError, { request, session, done }: Waiting): void {
     this.init.whenRepaired(file, page, (lost: CorruptionError | undefined) => {
       if (this.ended) return
-      if (lost === undefined) this.compute(request, session, then)
-      else this.init.guard(() => then(lost))
+      if (lost === undefined) this.compute(request, session, done)
+      else this.init.guard(() => done(lost))
     })
   }
 
