@@ -20,7 +20,7 @@ function setUp(init: Partial<ScrubbingInit> = {}) {
   const proposed: string[] = []
   const lines: { readonly msg: string; readonly level: number }[] = []
   const fatal: Error[] = []
-  const peer = { isLeader: true, refusal: undefined as Error | undefined }
+  const peer = { isLeader: true, term: 3, refusal: undefined as Error | undefined }
   const applier = createApplier({
     store: createPageStore({ backend: storage.open() }),
     clock,
@@ -42,9 +42,11 @@ function setUp(init: Partial<ScrubbingInit> = {}) {
   scrubbing.connect({
     voters: () => ['a', 'b', 'c'],
     mayPropose: () => peer.isLeader,
+    term: () => peer.term,
     propose: (data) => {
       if (peer.refusal !== undefined) throw peer.refusal
       proposed.push(decodeCommand(data).command.type)
+      return { index: proposed.length, term: peer.term }
     },
     tell: (report) => told.push(report)
   })
@@ -67,10 +69,29 @@ describe('Scrubbing', () => {
     const { clock, proposed, scrubbing } = setUp({ intervalMs: 60_000 })
     await clock.advance(59_000)
     expect(proposed).toEqual([])
-    await clock.advance(122_000)
+    for (let index = 1; index <= 3; index++) {
+      await clock.advance(61_000)
+      expect(proposed).toHaveLength(index)
+      scrubbing.stored(index, false)
+    }
     expect(proposed).toEqual(['compare', 'compare', 'compare'])
     scrubbing.stop()
     expect(clock.pending).toBe(0)
+  })
+
+  it('a leader proposes no comparison while an earlier one is under way, unless another term may have lost it (cluster seed 31004824)', async () => {
+    const { clock, proposed, peer, scrubbing } = setUp({ intervalMs: 60_000 })
+    await clock.advance(200_000)
+    expect(proposed).toHaveLength(1)
+    peer.term++
+    await clock.advance(61_000)
+    expect(proposed).toHaveLength(2)
+    await clock.advance(200_000)
+    expect(proposed).toHaveLength(2)
+    scrubbing.stored(2, false)
+    await clock.advance(61_000)
+    expect(proposed).toHaveLength(3)
+    scrubbing.stop()
   })
 
   it('a peer that does not lead proposes nothing, and a leader whose proposal is refused tries again', async () => {

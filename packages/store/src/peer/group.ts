@@ -228,6 +228,7 @@ export class PeerGroup {
     this.scrubbing.connect({
       voters: () => node.status().voters,
       mayPropose: () => node.status().ready && this.fault === undefined,
+      term: () => node.status().term,
       propose: (data) => node.propose(data),
       tell: tellState
     })

@@ -35,8 +35,10 @@ export interface ScrubbingConnection {
   readonly voters: () => readonly string[]
   /** Whether this peer leads, and has room for an entry. */
   readonly mayPropose: () => boolean
+  /** Raft's current term. */
+  readonly term: () => number
   /** Throws NotLeaderError or BackPressureError. */
-  readonly propose: (data: Uint8Array) => void
+  readonly propose: (data: Uint8Array) => { readonly index: number; readonly term: number }
   /** Tells all other members. */
   readonly tell: (report: StateReport) => void
 }
@@ -66,6 +68,10 @@ export class Scrubbing {
   private loggedKeys = 0
   /** The verdict that was logged last, so that it is not logged again. */
   private lastVerdict = ''
+  /** The entry that this peer has proposed last. */
+  private proposed = { index: 0, term: 0 }
+  /** The newest compare entry that this peer has reported its state for. */
+  private reportedIndex = 0
   private isStopped = false
   private cancelTick = (): void => {}
 
@@ -138,16 +144,26 @@ export class Scrubbing {
     })
   }
 
-  private propose(schedule: CompareSchedule, { mayPropose, propose }: ScrubbingConnection): void {
+  private propose(schedule: CompareSchedule, connection: ScrubbingConnection): void {
     const { clock } = this.init
-    if (!schedule.isDue(clock.now()) || this.scrub.isRunning || !mayPropose()) return
+    if (!schedule.isDue(clock.now()) || this.isUnderWay(connection) || !connection.mayPropose()) return
     try {
-      propose(encodeCommand({ type: 'compare', at: clock.wallTime() }))
+      this.proposed = connection.propose(encodeCommand({ type: 'compare', at: clock.wallTime() }))
       schedule.compared(clock.now())
     } catch (error) {
       // The next tick tries again.
       if (!(error instanceof BackPressureError) && !(error instanceof NotLeaderError)) throw error
     }
+  }
+
+  /**
+   * A comparison of this peer has not come to its end. Each takes a checkpoint, which entries behind the next one wait
+   * for. So if the disks are slow, another one would make the leader late for its clients. A later term may have lost
+   * the entry.
+   */
+  private isUnderWay({ term }: ScrubbingConnection): boolean {
+    const { proposed, reportedIndex, scrub } = this
+    return scrub.isRunning || (proposed.term === term() && reportedIndex < proposed.index)
   }
 
   // ---- the scrub
@@ -173,6 +189,7 @@ export class Scrubbing {
   // ---- the comparison
 
   private report(report: StateReport): void {
+    this.reportedIndex = report.index
     this.comparison.reported(this.init.self, report)
     this.connection?.tell(report)
     this.followVerdict()
