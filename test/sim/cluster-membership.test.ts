@@ -14,4 +14,8 @@ describe('members of a simulated cluster that change', { timeout: 60_000 }, () =
   it('a command that is repeated is answered when the change is committed (seed 1128700427)', async () => {
     await expectSound(1128700427, 1)
   })
+
+  it('an admin may add a peer again whose new folder was to replace its lost one (seed 32001200)', async () => {
+    await expectSound(32001200, 1)
+  })
 })

@@ -62,6 +62,9 @@ export class Settlement {
         if (!isLearner || isReplacing(config, id)) continue
         return { type: voters.length < MAX_VOTERS ? 'promoteMember' : 'removeMember', id }
       }
+      const hasJoinedAnew = peer.member !== id && [...voters, ...learners].some((other) => other === peer.member)
+      // An admin has added the peer again, and by that taken back that its new folder replaces this one.
+      if (hasJoinedAnew && !invited.some(({ replaces }) => replaces === id)) return { type: 'removeMember', id }
       if (peer.rejoins === id) continue
       if (isLearner)
         return peer.isInstalled ? { type: 'addMember', member: memberOf(peer) } : { type: 'removeMember', id }
