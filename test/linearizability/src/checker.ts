@@ -83,7 +83,7 @@ export function check<S, I>(
 class Search<S, I> {
   private readonly head: Moment<I>
   private readonly placed = new Placed()
-  /** Names of operations that are undone from now on (`undoneWith`), each for as many as were passed over. */
+  /** How many operations of each `undoneWith` group have been passed over. */
   private readonly undone = new Map<string, number>()
   private readonly stack: Decision<S, I>[] = []
   private readonly tried = new Set<string>()
