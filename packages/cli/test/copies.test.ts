@@ -1,4 +1,5 @@
 /** What put and get leave behind when they are killed, and how they replace files. */
+import { crc32c } from '@node-rs/crc32'
 import { createDsmClient } from '@quire/dsm-client'
 import { generatePrivateKey, peerIdFromKey } from '@quire/net'
 import { execFileSync, spawn } from 'node:child_process'
@@ -269,7 +270,8 @@ function fillDisk(folder: string): void {
 
 describe('put', () => {
   it('put verifies what the leader has stored, and no bytes travel for it', async () => {
-    const size = 1_000_003
+    // Six parts, the last one short.
+    const size = 5 * 1024 * 1024 + 1003
     await using client = await createDsmClient({ peers: [env.QUIRE_PEERS!] })
     const local = join(root, 'local')
     writeFileSync(local, randomBytes(size))
@@ -280,11 +282,14 @@ describe('put', () => {
     const before = client.stats().bytesIn
     await verify(file, sent, progress)
     expect(client.stats().bytesIn).toBe(before)
-    await file.write(size - 1, Uint8Array.of(~(await file.read(size - 1, 1))[0]!))
+    expect(await file.checksum(0, size)).toBe(crc32c(readFileSync(local)))
+    const bad = 2 * 1024 * 1024 + 7
+    await file.write(bad, Uint8Array.of(~(await file.read(bad, 1))[0]!))
     // Only what is flushed counts.
     await verify(file, sent, progress)
     await file.sync()
-    await expect(verify(file, sent, progress)).rejects.toMatchObject({ code: 'ERR_CHECKSUM', begin: 0, end: size })
+    const part = { begin: 2 * 1024 * 1024, end: 3 * 1024 * 1024 }
+    await expect(verify(file, sent, progress)).rejects.toMatchObject({ code: 'ERR_CHECKSUM', ...part })
   })
 
   it('put names its input when the input fails or closes before its end', async () => {

@@ -16,7 +16,7 @@ import { bulkDelays } from './timing.js'
  */
 const INITIAL_BYTES = DEFAULT_PAGE_BYTES + 128
 
-/** So many runs of pages fit the window. With one, the line would be idle while its receipt is on its way. */
+/** A run takes at most this part of the window, so that the line is not idle while a receipt travels. */
 const RUNS_IN_FLIGHT = 4
 
 /** Returns how many page bytes a frame of several pages may have, if `windowBytes` may be in flight. */

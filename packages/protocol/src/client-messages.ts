@@ -10,7 +10,7 @@
  * The client learns the leader's term from the welcome *before* it registers, which fences the previous leader
  * (docs/coherence.md, rule 3).
  *
- * A message about neighbouring pages is a run: page `page` + i has the request `req` + i, or the operation `op` + i. A
+ * A message about neighboring pages is a run: page `page` + i has the request `req` + i, or the operation `op` + i. A
  * run means the same as one message for each of its pages, in order. `page-runs.ts` joins messages to runs.
  */
 import { CodecError, bool, list, oneOf, optional, struct, text, uint, union, type Codec, type TypeOf } from './codec.js'
@@ -34,8 +34,8 @@ export const MAX_RUN_PAGES = 256
 /** The number of pages in a run. */
 const runLength = uintWithin(1, MAX_RUN_PAGES)
 /**
- * The first page, request or operation of a run that a client sends. The leader may answer from any page of the run on
- * ({@link answerStart}), and all numbers stay safe integers.
+ * The first page, request or operation of a run that a client sends. The bound leaves room for the length of the run,
+ * and for that of an answer that begins at its last page ({@link answerStart}).
  */
 const runStart = uintWithin(0, Number.MAX_SAFE_INTEGER - 2 * MAX_RUN_PAGES)
 export const answerStart = uintWithin(0, Number.MAX_SAFE_INTEGER - MAX_RUN_PAGES)

@@ -19,7 +19,7 @@ export const DEFAULT_PAGE_BYTES = 4096
 
 /** Page bytes that a client sends in one bulk frame: they become one log entry. */
 export const MAX_BULK_PAYLOAD_BYTES = 256 * 1024
-/** Page bytes in one grant: no more, so that the pages that a program waits for do not wait for many others. */
+/** Page bytes in one grant. A larger grant would delay the pages that the program waits for. */
 export const MAX_GRANT_BYTES = 64 * 1024
 /** A bulk frame: its payload, and the fields around up to 64 pages. */
 export const MAX_BULK_FRAME_BYTES = MAX_BULK_PAYLOAD_BYTES + 4096
@@ -28,7 +28,7 @@ export const MAX_CONTROL_FRAME_BYTES = 65_536
 export const MAX_APPEND_BYTES = 256 * 1024
 export const MAX_RAFT_FRAME_BYTES = 1024 * 1024
 
-/** Bytes in one request for a checksum: the leader does nothing else while it computes it. */
+/** Bytes in one request for a checksum. The leader does nothing else while it computes one. */
 export const MAX_CHECKSUM_BYTES = 1024 * 1024
 
 export const MAX_PATH_BYTES = 1024

@@ -1,5 +1,5 @@
 /**
- * Joins messages about neighbouring pages to runs.
+ * Joins messages about neighboring pages to runs.
  *
  * The cores decide page by page, and what they decide in one step leaves together. A run is only a batch of such
  * messages, in their order: nothing ever waits until a run is complete.
@@ -8,23 +8,23 @@ import type { ClientMessage, LeaderMessage } from './client-messages.js'
 import { MAX_RUN_PAGES, MAX_WRITEBACK_PAGES } from './client-messages.js'
 import { MAX_BULK_PAYLOAD_BYTES, MAX_GRANT_BYTES } from './limits.js'
 
-interface RunSize {
+export interface RunSize {
   readonly pages: number
   /** Page bytes. */
   readonly bytes: number
 }
 
 /** How messages of one type form runs. */
-interface RunRule<M> {
+export interface RunRule<M> {
   readonly maxPages: number
   size(message: M): RunSize
-  /** True if `next` begins with the page behind the last one of `message`, and is equal in all that a run has once. */
+  /** True if `next` starts right behind `message`, and agrees in every field that a run states only once. */
   continues(message: M, next: M): boolean
   /** Joins messages of which each continues the one before. */
   join(messages: readonly [M, ...M[]]): M
 }
 
-type RulesOf<M extends { readonly type: string }> = {
+export type RunRules<M extends { readonly type: string }> = {
   readonly [T in M['type']]?: RunRule<Extract<M, { type: T }>>
 }
 
@@ -41,9 +41,10 @@ export function joinLeaderRuns(messages: readonly LeaderMessage[], maxBytes: num
   return joinRuns(messages, LEADER_RULES, Math.min(maxBytes, MAX_GRANT_BYTES))
 }
 
-function joinRuns<M extends { readonly type: string }>(
+/** Joins messages by the rules of their types. Those without a rule stay alone. */
+export function joinRuns<M extends { readonly type: string }>(
   messages: readonly M[],
-  rules: RulesOf<M>,
+  rules: RunRules<M>,
   maxBytes: number
 ): readonly M[] {
   if (messages.length < 2) return messages
@@ -76,7 +77,7 @@ function joinRuns<M extends { readonly type: string }>(
 
 const NOTHING: RunSize = { pages: 0, bytes: 0 }
 
-function ruleOf<M extends { readonly type: string }>(rules: RulesOf<M>, message: M): RunRule<M> | undefined {
+function ruleOf<M extends { readonly type: string }>(rules: RunRules<M>, message: M): RunRule<M> | undefined {
   return rules[message.type as M['type']]
 }
 
@@ -107,11 +108,11 @@ interface Order extends Counted {
 function order<M extends Order>(): RunRule<M> {
   return {
     ...COUNTED,
-    continues: (order, next) =>
-      isNextPage(order, next) &&
-      next.term === order.term &&
-      next.op === order.op + order.count &&
-      next.after === (order.after === 0 ? 0 : order.after + order.count),
+    continues: (last, next) =>
+      isNextPage(last, next) &&
+      next.term === last.term &&
+      next.op === last.op + last.count &&
+      next.after === (last.after === 0 ? 0 : last.after + last.count),
     join: joinCounted
   }
 }
@@ -132,7 +133,7 @@ function joinListed<P, M extends { readonly pages: readonly P[] }>(messages: rea
 
 // ---- the rules
 
-const CLIENT_RULES: RulesOf<ClientMessage> = {
+const CLIENT_RULES: RunRules<ClientMessage> = {
   fault: {
     ...COUNTED,
     continues: (fault, next) =>
@@ -160,7 +161,7 @@ const CLIENT_RULES: RulesOf<ClientMessage> = {
   }
 }
 
-const LEADER_RULES: RulesOf<LeaderMessage> = {
+const LEADER_RULES: RunRules<LeaderMessage> = {
   grant: {
     maxPages: MAX_RUN_PAGES,
     size: listedSize,

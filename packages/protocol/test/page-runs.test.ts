@@ -3,6 +3,7 @@ import {
   MAX_BULK_FRAME_BYTES,
   MAX_CONTROL_FRAME_BYTES,
   MAX_RUN_PAGES,
+  MAX_WRITEBACK_PAGES,
   clientMessage,
   encodeFrame,
   joinClientRuns,
@@ -41,7 +42,7 @@ function upTo(count: number): number[] {
 }
 
 describe('runs', () => {
-  it('faults on neighbouring pages with requests in a row leave as one', () => {
+  it('faults on neighboring pages with requests in a row leave as one', () => {
     expect(joinClientRuns([fault(4), fault(5), fault(6)], Infinity)).toEqual([fault(4, { count: 3 })])
     expect(joinClientRuns([fault(4, { count: 2 }), fault(6, { count: 3 })], Infinity)).toEqual([fault(4, { count: 5 })])
   })
@@ -97,7 +98,7 @@ describe('runs', () => {
     ])
   })
 
-  it('grants of neighbouring pages leave as one, each page with its version and its bytes', () => {
+  it('grants of neighboring pages leave as one, each page with its version and its bytes', () => {
     const pages = [1, 2, 3].map((page) => ({ version: page, bytes: new Uint8Array(PAGE) }))
     expect(joinLeaderRuns([grant(1), grant(2), grant(3)], Infinity)).toEqual([grant(1, { pages })])
   })
@@ -157,6 +158,17 @@ describe('runs', () => {
     const joined = joinLeaderRuns(zeros, Infinity)
     expect(joined).toHaveLength(1)
     expect(encodeFrame(leaderMessage, joined[0]!, 0).length).toBeLessThanOrEqual(MAX_CONTROL_FRAME_BYTES)
+    const largest = { file, page: BIGGEST, epoch: BIGGEST, seq: BIGGEST }
+    const dirty = upTo(MAX_WRITEBACK_PAGES).map(() => ({ ...largest, bytes: new Uint8Array(PAGE) }))
+    for (const message of [
+      { type: 'writeback', req: BIGGEST, pages: dirty },
+      { type: 'ownerAckDirty', op: BIGGEST, pages: dirty }
+    ] as const) {
+      expect(encodeFrame(clientMessage, message, 0).length).toBeLessThanOrEqual(MAX_BULK_FRAME_BYTES)
+    }
+    const outcomes = upTo(MAX_WRITEBACK_PAGES).map(() => ({ ...largest, version: BIGGEST, stale: false }))
+    const ack: LeaderMessage = { type: 'writebackAck', term: BIGGEST, req: BIGGEST, pages: outcomes }
+    expect(encodeFrame(leaderMessage, ack, 0).length).toBeLessThanOrEqual(MAX_CONTROL_FRAME_BYTES)
   })
 })
 

@@ -137,7 +137,7 @@ describe('a run of answers', () => {
 })
 
 describe('handovers', () => {
-  it('handovers of neighbouring pages between the same sessions join', () => {
+  it('handovers of neighboring pages between the same sessions join', () => {
     const bytes = { seq: 1, bytes: filled(1) }
     const joined = joinHandovers([handover(3), handover(4, { pages: [bytes] }), handover(5)])
     expect(joined).toEqual([handover(3, { pages: [undefined, bytes, undefined] })])

@@ -46,7 +46,7 @@ function read(args: string[]): Options {
   })
   if (values.rows !== undefined && values.profile !== undefined) throw new UsageError('choose --rows or --profile')
   const isProfiled = values.profile !== undefined
-  const names = (values.profile ?? values.rows ?? NAMES.join(',')).split(',')
+  const names = values.profile === undefined ? (values.rows ?? NAMES.join(',')).split(',') : [values.profile]
   const unknown = names.find((name) => !NAMES.includes(name as ContestName))
   if (unknown !== undefined) throw new UsageError(`there is no row ${unknown}; the rows are ${NAMES.join(', ')}`)
   const rounds = Number(values.rounds ?? (values.smoke ? 1 : 5))
@@ -73,7 +73,8 @@ async function run({ names, rounds, json, isSmoke, isProfiled }: Options, folder
 function profileAll(): void {
   const profiles = mkdtempSync(join(tmpdir(), 'quire-profiles-'))
   process.env['QUIRE_BENCH_PROFILES'] = profiles
-  process.env['NODE_OPTIONS'] = `--import ${new URL('./profiler.js', import.meta.url).href}`
+  const { NODE_OPTIONS: options = '' } = process.env
+  process.env['NODE_OPTIONS'] = `${options} --import ${new URL('./profiler.js', import.meta.url).href}`
   console.error(`profiles: ${profiles}`)
 }
 

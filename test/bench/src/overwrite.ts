@@ -18,7 +18,7 @@ export interface Progress {
 }
 
 const PART_BYTES = 2 ** 20
-/** Parts follow each other in steps of this, so that neighbours are written at different times. */
+/** Parts follow each other in steps of this, so that neighbors are written at different times. */
 const STRIDE = 7_919
 
 export async function overwrite({

@@ -117,7 +117,7 @@ export class FaultQueue {
   }
 }
 
-/** For waiters that are optional. They are many, and an error of its own for each would cost more than the rest. */
+/** Fails optional waiters. Shared, because making an error for each of many would dominate their cost. */
 const NOT_NOW = new Error('an optional access does not wait')
 
 function isPrefetch(page: Page): boolean {

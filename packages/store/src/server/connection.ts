@@ -242,7 +242,7 @@ export class Connection {
     }
   }
 
-  /** `access` is that of the grant, if it is one. */
+  /** `access` is that of the grant, or undefined if the fault has failed. */
   private faultAnswered(req: number, file: FileId, page: number, access?: Access): void {
     const pages = this.faults.get(file)
     const fault = pages?.get(page)

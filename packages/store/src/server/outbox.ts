@@ -10,7 +10,7 @@ interface Waiting {
 /**
  * Collects what the directory sends in one step.
  *
- * Messages about neighbouring pages leave as runs. Those for one client keep their order on each lane.
+ * Messages about neighboring pages leave as runs. Those for one client keep their order on each lane.
  */
 export class Outbox {
   private readonly waiting = new Map<Connection, Waiting>()

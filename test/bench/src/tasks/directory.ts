@@ -1,4 +1,5 @@
 /** The memory of the owner directory. */
+import { MAX_RUN_PAGES } from '@quire/protocol'
 import { Directory, createStateMachine, encodeCommand, type StateStore } from '@quire/store/internal'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
@@ -16,8 +17,6 @@ export interface DirectoryAnswer {
   readonly gone: number
 }
 
-/** The limit of pages in one message. */
-const RUN_PAGES = 256
 const TERM = 1
 
 /** Measures what a leader keeps of pages that one client has read. It runs in this process, without a cluster. */
@@ -35,8 +34,8 @@ export function directoryMemory({ pages }: DirectoryAsk): DirectoryAnswer {
   machine.apply(++index, 'normal', encodeCommand({ type: 'open', ...request, seq: 1, path: '/f', ...options }))
   const file = index
   const before = heapBytes()
-  for (let page = 0; page < pages; page += RUN_PAGES) {
-    const count = Math.min(RUN_PAGES, pages - page)
+  for (let page = 0; page < pages; page += MAX_RUN_PAGES) {
+    const count = Math.min(MAX_RUN_PAGES, pages - page)
     directory.receive(session, { type: 'fault', req: page + 1, file, page, count, access: 'read', have: 0 })
     if (directory.effects().length !== count) throw new Error('a read was not granted')
   }

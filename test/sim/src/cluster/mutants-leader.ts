@@ -16,6 +16,35 @@ const NO_CHECK_OF_QUORUM: Change = {
 
 export const LEADER_MUTANTS: readonly Mutant[] = [
   {
+    name: 'an answer without bytes counts for the first page of its run',
+    rule: 'docs/coherence.md, Runs',
+    file: 'store/dist/directory/directory.js',
+    find: 'this.pages.ownerAnswered(session, message.op + i, undefined, message.held);',
+    replace:
+      'if (i === 0)\n                        this.pages.ownerAnswered(session, message.op + i, undefined, message.held);'
+  },
+  {
+    name: 'bytes count for the first page of their run',
+    rule: 'docs/coherence.md, Runs',
+    file: 'store/dist/directory/directory.js',
+    find: 'for (const [i, dirty] of message.pages.entries())',
+    replace: 'for (const [i, dirty] of message.pages.slice(0, 1).entries())'
+  },
+  {
+    name: 'the outcomes of a handover count for its first page',
+    rule: 'docs/coherence.md, Runs',
+    file: 'store/dist/directory/directory.js',
+    find: 'this.pages.handoverApplied(file, page + i, done);',
+    replace: 'this.pages.handoverApplied(file, page, done);'
+  },
+  {
+    name: 'handovers between different sessions join',
+    rule: 'docs/coherence.md, Runs',
+    file: 'store/dist/server/handover-runs.js',
+    find: ' &&\n            next.to === last.to',
+    replace: ''
+  },
+  {
     name: 'an acknowledgment of a run counts for its first page',
     rule: 'docs/coherence.md, Runs',
     file: 'store/dist/directory/directory.js',

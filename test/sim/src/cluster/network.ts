@@ -107,10 +107,10 @@ export class SimNetwork implements StreamNetwork, DialNetwork {
       const { relay, ends } = stream
       if (relay === undefined) continue
       const isAtRelay = relay.process === host.process
-      const neighbours = isAtRelay ? ends.map(({ id }) => id) : [relay.id]
+      const neighbors = isAtRelay ? ends.map(({ id }) => id) : [relay.id]
       const isAtEnd = ends[1].process === host.process
-      if ((!isAtRelay && !isAtEnd) || neighbours.every((id) => gate.allow(id) === true)) continue
-      coverage.add('streams through a relay cut because a neighbour may not connect')
+      if ((!isAtRelay && !isAtEnd) || neighbors.every((id) => gate.allow(id) === true)) continue
+      coverage.add('streams through a relay cut because a neighbor may not connect')
       stream.break()
     }
   }

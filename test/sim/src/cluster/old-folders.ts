@@ -84,7 +84,7 @@ export class OldFolders {
     if (peer.member !== memberIdOf(peer.id, incarnationOf(copy))) return
     this.init.evidence.check()
     const others = this.others(peer)
-    // What such a peer knows now goes away with its older folder, and the newest one may not know it.
+    // A peer on an older folder will lose what it learns now, so it cannot vouch for what this one had.
     if (others.some(({ isOnOldFolder }) => isOnOldFolder)) return
     const member = memberIdOf(peer.id, incarnationOf(copy))
     const areAhead = others.every((other) => remembersMore(other.remembered(member), copy))
