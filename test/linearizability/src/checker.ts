@@ -89,6 +89,8 @@ class Search<S, I> {
   private readonly tried = new Set<string>()
   private state: S
   private reached: Operation<I>[] = []
+  /** How many decisions led to `reached`. */
+  private reachedDecisions = 0
   private stuck: Operation<I> | undefined
 
   constructor(
@@ -185,7 +187,8 @@ class Search<S, I> {
   }
 
   private remember(stuck: Operation<I>): void {
-    if (this.stuck !== undefined && this.stack.length <= this.reached.length) return
+    if (this.stuck !== undefined && this.stack.length <= this.reachedDecisions) return
+    this.reachedDecisions = this.stack.length
     this.reached = this.order
     this.stuck = stuck
   }
