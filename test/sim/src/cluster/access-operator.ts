@@ -25,12 +25,24 @@ interface AccessOperatorInit {
 export class AccessOperator {
   /** While true, there may be a second admin. */
   private isHelped = false
+  /** Attempts to remove the only admin that are under way. */
+  private challenges = 0
 
   constructor(private readonly init: AccessOperatorInit) {}
 
   /** Whether the cluster has had one admin for good. */
   get hasOneAdmin(): boolean {
     return !this.isHelped
+  }
+
+  /** Adds no other admin until `attempt` is over. */
+  async withOneAdmin<T>(attempt: () => Promise<T>): Promise<T> {
+    this.challenges++
+    try {
+      return await attempt()
+    } finally {
+      this.challenges--
+    }
   }
 
   /** Keeps a client out for less than its lease, or for longer. */
@@ -45,7 +57,7 @@ export class AccessOperator {
 
   /** An identity may change the cluster while it is an admin, and not before or after. */
   async changeAdmins(): Promise<void> {
-    if (this.isHelped) return
+    if (this.isHelped || this.challenges > 0) return
     const { change, coverage, isStopped } = this.init
     this.isHelped = true
     const id = ADMIN_IDS[1]

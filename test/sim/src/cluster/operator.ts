@@ -314,7 +314,10 @@ export class Operator {
     ])
     const isStranger = random.is(0.3)
     const change: AdminChange = isStranger ? { type: 'promoteMember', id: member } : wrong
-    const outcome = await this.folders.during((isStranger ? stranger : admin).change(change, () => !this.isStopped))
+    // The removal of an admin is refused while there is no other.
+    const outcome = await this.access.withOneAdmin(() =>
+      this.folders.during((isStranger ? stranger : admin).change(change, () => !this.isStopped))
+    )
     if (outcome.type === 'unknown') return
     const isRefused =
       outcome.type === 'refused' && (FAIR.has(outcome.error.name) || outcome.error.name === 'NotAuthorizedError')
