@@ -14,6 +14,8 @@ import type { ProgramInit } from './program-types.js'
 const SPARE_PAGES = 2
 /** The last attempts fail as the first did, if the file was given up and only the cluster's answer is missing. */
 const MAX_ATTEMPTS = 8
+/** How often a program waits anew for a file that others use. */
+const MAX_TRIES = 8
 const WATCHING: readonly Action[] = ['read', 'read', 'tryRead']
 
 /**
@@ -93,7 +95,9 @@ export class Program implements ActingProgram {
     try {
       for (let page = 0; page * PAGE_BYTES + SPOT_BYTES <= invariants.sizeOf(id); page++) {
         // Another program may be at its last action, with a pin.
-        await locks.write(file.id, this.pause, () => mapping.write(page * PAGE_BYTES, history.nextValue(SPOT_BYTES)))
+        await locks.write(file.id, this.pause, () =>
+          untilFree(() => mapping.write(page * PAGE_BYTES, history.nextValue(SPOT_BYTES)))
+        )
       }
       await file.sync()
     } catch (error) {
@@ -259,5 +263,19 @@ async function isClosed(file: DsmFile): Promise<boolean> {
     return false
   } catch (error) {
     return (error as Error).name === 'ClosedError'
+  }
+}
+
+/**
+ * Repeats a call whose file others do not release in time. All clients use a file once more at the same moment, and
+ * with small credit and slow commits their turns may take longer than the patience of one call.
+ */
+async function untilFree<T>(call: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await call()
+    } catch (error) {
+      if ((error as Error).name !== 'BusyError' || tries === MAX_TRIES) throw error
+    }
   }
 }
