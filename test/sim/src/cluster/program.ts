@@ -225,6 +225,16 @@ export class Program implements ActingProgram {
     return found
   }
 
+  /** Flushes all open files, and returns the checksums of what is stored, by the files' ids. */
+  async checksums(): Promise<Map<number, number>> {
+    const found = new Map<number, number>()
+    for (const { file, id } of this.handles.values()) {
+      await file.sync()
+      found.set(id, await file.checksum(0, this.init.invariants.sizeOf(id)))
+    }
+    return found
+  }
+
   async closeAll(): Promise<void> {
     for (const handle of [...this.handles.values()]) await this.close(handle, {})
   }

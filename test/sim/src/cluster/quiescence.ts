@@ -1,3 +1,4 @@
+import { crc32c } from '@node-rs/crc32'
 import { DEFAULT_ROUND_TRIP_MS, PROTOCOL_RAFT, timingOf } from '@quire/protocol'
 import { inspectClient } from '@quire/dsm-client/internal'
 import type { RandomSource } from '@quire/testing'
@@ -110,7 +111,18 @@ export class ClusterQuiescence {
         }
       }
     }
+    for (const program of programs) {
+      this.compareChecksums(first, await this.complete('checksums of all files', program.checksums()))
+    }
     return first
+  }
+
+  private compareChecksums(contents: Contents, checksums: ReadonlyMap<number, number>): void {
+    for (const [id, found] of checksums) {
+      const pages = contents.filter(({ file }) => file === id)
+      const checksum = pages.reduce((before, { bytes }) => crc32c(bytes, before), 0)
+      if (found !== checksum) throw new Violation('a checksum is that of the stored bytes', `file ${id}`)
+    }
   }
 
   /** Discards drop private copies with their pages at every client, and no others. */
