@@ -190,20 +190,6 @@ const GRANTS: readonly Mutant[] = [
       'const req = this.faults.has(message.req + i) ? message.req + i : ([...this.faults].find(([, { file, index }]) => file === message.file && index === message.page + i)?.[0] ?? message.req + i);'
   },
   {
-    name: 'grants under different epochs join',
-    rule: RUNS,
-    file: 'protocol/dist/page-runs.js',
-    find: 'next.epoch === grant.epoch &&\n            ',
-    replace: ''
-  },
-  {
-    name: 'grants that name different discards join',
-    rule: RUNS,
-    file: 'protocol/dist/page-runs.js',
-    find: ' &&\n            next.discard === grant.discard',
-    replace: ''
-  },
-  {
     name: 'the first page of a run ends the whole request',
     rule: RUNS,
     file: FAULTS,

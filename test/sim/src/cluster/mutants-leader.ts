@@ -38,13 +38,6 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     replace: 'this.pages.handoverApplied(file, page, done);'
   },
   {
-    name: 'handovers between different sessions join',
-    rule: 'docs/coherence.md, Runs',
-    file: 'store/dist/server/handover-runs.js',
-    find: ' &&\n            next.to === last.to',
-    replace: ''
-  },
-  {
     name: 'an acknowledgment of a run counts for its first page',
     rule: 'docs/coherence.md, Runs',
     file: 'store/dist/directory/directory.js',

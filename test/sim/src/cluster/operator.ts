@@ -319,6 +319,12 @@ export class Operator {
       this.folders.during((isStranger ? stranger : admin).change(change, () => !this.isStopped))
     )
     if (outcome.type === 'unknown') return
+    const members = this.view.see()?.config.members ?? []
+    if (outcome.type === 'done' && change.type === 'addAdmin' && !members.some(({ peerId }) => peerId === change.id)) {
+      // The member was removed before the leader took the change.
+      await this.change({ type: 'removeAdmin', id: change.id })
+      return
+    }
     const isRefused =
       outcome.type === 'refused' && (FAIR.has(outcome.error.name) || outcome.error.name === 'NotAuthorizedError')
     if (!isRefused) throw new Violation('nonsense is refused', JSON.stringify([change, outcome]))
