@@ -2,11 +2,12 @@ import type { SimClient } from './clients.js'
 import { MAX_ROUND_TRIP_MS, PROTOCOL_RAFT } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
-import { CLIENT_IDS } from './ids.js'
+import { CLIENT_IDS, nameOf } from './ids.js'
 import { MEMBERSHIP_KINDS, type MembershipKind, type Operator } from './operator.js'
 import type { SimNetwork } from './network.js'
 import type { OldFolders } from './old-folders.js'
 import { SnapshotFaults } from './snapshot-faults.js'
+import type { Hop } from './path.js'
 import type { SimPeer } from './peers.js'
 import type { Stream } from './stream.js'
 import type { Scheduler } from '../scheduler.js'
@@ -170,7 +171,9 @@ export class Faults {
       case 'breakStream':
       case 'breakConnection': {
         const streams = settings.areClientsOnly ? this.clientStreams() : [...network.streams]
-        if (streams.length > 0) network.breakStream(random.pick(streams), fault === 'breakConnection', random)
+        // A relay's connection to the leader carries the streams of peers, too.
+        const isMeant = (hop: Hop): boolean => !settings.areClientsOnly || hop.some((id) => nameOf(id).startsWith('client'))
+        if (streams.length > 0) network.breakStream(random.pick(streams), fault === 'breakConnection', random, isMeant)
         return
       }
       case 'slowStream': {

@@ -3,7 +3,7 @@ import type { RandomSource } from '@quire/testing'
 import type { SimProcess } from '../process.js'
 import { Dial, type DialNetwork } from './dial.js'
 import type { Gate, Host, NetworkInit, SimNode, StreamNetwork } from './network-types.js'
-import { hopsOf, type Path } from './path.js'
+import { hopsOf, type Hop, type Path } from './path.js'
 import { Stream } from './stream.js'
 
 /**
@@ -226,10 +226,10 @@ export class SimNetwork implements StreamNetwork, DialNetwork {
 
   /**
    * Breaks one stream, or all streams on a link of its path, as when their connection breaks. The streams of a relayed
-   * connection go over one connection on each of its two links.
+   * connection go over one connection on each of its two links. `isMeant` says which links may break.
    */
-  breakStream(stream: Stream, whole: boolean, random: RandomSource): void {
-    const [a, b] = random.pick(hopsOf(stream.ends[0].path))
+  breakStream(stream: Stream, whole: boolean, random: RandomSource, isMeant = (_hop: Hop) => true): void {
+    const [a, b] = random.pick(hopsOf(stream.ends[0].path).filter(isMeant))
     for (const each of whole ? [...this.streams].filter((other) => other.uses(a, b)) : [stream]) {
       this.init.coverage.add('stream breaks')
       if (each.relay !== undefined) this.init.coverage.add('breaks of streams through a relay')

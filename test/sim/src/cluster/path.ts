@@ -4,7 +4,10 @@
 export type Path = readonly string[]
 
 /** The links along a path, each as the node that sends and the node that receives. */
-export function hopsOf(path: Path): readonly (readonly [string, string])[] {
+/** Two neighbors on a path. */
+export type Hop = readonly [string, string]
+
+export function hopsOf(path: Path): readonly Hop[] {
   return path.slice(1).map((to, i) => [path[i]!, to] as const)
 }
 
