@@ -80,7 +80,8 @@ export class StoredChecksums {
       return new InvalidArgumentError('file', file, 'a file that the session has open')
     }
     if (length > MAX_CHECKSUM_BYTES) return new InvalidArgumentError('length', length, `at most ${MAX_CHECKSUM_BYTES}`)
-    return offset + length <= found.size ? undefined : new PastEndError(found.path, offset, found.size)
+    if (offset + length <= found.size) return undefined
+    return new PastEndError(found.path, Math.max(offset, found.size), found.size)
   }
 
   /** The range is within the file. */
