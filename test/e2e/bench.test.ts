@@ -61,7 +61,7 @@ describe('the benchmark', () => {
 
   it('the benchmark refuses an unknown row', async () => {
     const names =
-      'pin-hit, warm-read, first-reads, read-fault, scan, write-fault, fill, writers, commit, ping-pong, readers'
+      'pin-hit, warm-read, first-reads, read-fault, scan, write-fault, fill, writers, commit, ping-pong, readers, directory'
     await expect(bench('--rows', 'slow-read')).rejects.toMatchObject({
       code: 2,
       stderr: `there is no row slow-read; the rows are ${names}\n`

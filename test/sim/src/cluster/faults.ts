@@ -172,7 +172,8 @@ export class Faults {
       case 'breakConnection': {
         const streams = settings.areClientsOnly ? this.clientStreams() : [...network.streams]
         // A relay's connection to the leader carries the streams of peers, too.
-        const isMeant = (hop: Hop): boolean => !settings.areClientsOnly || hop.some((id) => nameOf(id).startsWith('client'))
+        const isMeant = (hop: Hop): boolean =>
+          !settings.areClientsOnly || hop.some((id) => nameOf(id).startsWith('client'))
         if (streams.length > 0) network.breakStream(random.pick(streams), fault === 'breakConnection', random, isMeant)
         return
       }
