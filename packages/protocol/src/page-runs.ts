@@ -4,8 +4,7 @@
  * The cores decide page by page, and what they decide in one step leaves together. A run is only a batch of such
  * messages, in their order: nothing ever waits until a run is complete.
  */
-import type { ClientMessage, LeaderMessage } from './client-messages.js'
-import { MAX_RUN_PAGES, MAX_WRITEBACK_PAGES } from './client-messages.js'
+import { MAX_RUN_PAGES, MAX_WRITEBACK_PAGES, type ClientMessage, type LeaderMessage } from './client-messages.js'
 import { MAX_BULK_PAYLOAD_BYTES, MAX_GRANT_BYTES } from './limits.js'
 
 export interface RunSize {

@@ -197,7 +197,7 @@ export class Coherence implements PageBackend {
     this.table.unpin(page, access)
   }
 
-  /** How many faults and writebacks wait or are on their way. */
+  /** How many pages wait or are on their way, in faults and in writebacks. */
   get underWay(): number {
     return this.faults.count + this.table.queuedFaults + this.writebacks.count
   }

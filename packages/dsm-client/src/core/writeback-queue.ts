@@ -10,7 +10,7 @@ import {
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
 
-/** What waits leaves in so many batches, unless they would be smaller or larger than a batch may be. */
+/** The queue divides the pages that wait into this many batches. Each batch keeps the limits of its size. */
 const BATCHES = 4
 const MIN_BATCH_BYTES = 64 * 1024
 

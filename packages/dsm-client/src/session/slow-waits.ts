@@ -20,7 +20,7 @@ export class SlowWaits {
   /** Pages that were granted or acknowledged. */
   private count = 0
 
-  /** `ahead`: how many requests are under way. Call `watch` when half of the wait's time is over. */
+  /** `ahead`: how many pages are under way. Call `watch` when half of the wait's time is over. */
   begin<T>(start: Start<T>, ahead: number): { readonly start: Start<T>; watch(): void } {
     const wait: SlowWait = { last: this.count + ahead, moved: () => {} }
     const end = () => this.waits.delete(wait)

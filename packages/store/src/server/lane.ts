@@ -118,7 +118,5 @@ export class LaneQueue {
 
 function capacityOf(message: LeaderMessage): number {
   if (message.type !== 'grant') return 256
-  return message.pages.reduce((sum, { bytes = NO_BYTES }) => sum + 16 + bytes.length, 128)
+  return message.pages.reduce((sum, { bytes }) => sum + 16 + (bytes?.length ?? 0), 128)
 }
-
-const NO_BYTES = new Uint8Array(0)
