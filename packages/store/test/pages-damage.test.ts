@@ -84,6 +84,15 @@ describe('createLmdbBackend on a damaged file', () => {
     }
   })
 
+  it('the inspection of a file refuses one that is cut anywhere, also within a page', async () => {
+    await makeStore()
+    // Small files are inspected for traces of a first flush that a power loss interrupted.
+    for (const bytes of [41_053, 2 * PAGE + 1, 2 * PAGE - 1, PAGE + 1, 161, 159, 19]) {
+      await truncate(path, bytes)
+      expect(inspectLmdbFile(path), `${bytes} bytes`).toBeDefined()
+    }
+  })
+
   it('the probe refuses a file that LMDB finds damaged, with its message or the signal that ended the probe', async () => {
     await makeStore()
     // Branches now name pages that no file has.

@@ -85,6 +85,7 @@ function isUnwritten(file: number, size: number): boolean {
   if (size > METAS * 65_536) return false
   const isZero = (from: number, to: number): boolean => read(file, from, to - from).every((byte) => byte === 0)
   if (isZero(0, size)) return true
+  if (size % METAS !== 0) return false
   const half = size / METAS
   const left = isZero(half, size) ? 0 : isZero(0, half) ? 1 : undefined
   if (left === undefined) return false
