@@ -4,7 +4,6 @@ import { withoutUnseen } from './src/unseen.js'
 import { isLinearizable } from './brute-force.js'
 import { check, type Model, type Operation } from './src/checker.js'
 import { pageModel, type PageInput } from './src/page-model.js'
-import { sizeModel, type SizeInput } from './src/size-model.js'
 
 const write = (bytes: string, call: number, end: number, offset = 0): Operation<PageInput> => ({
   input: { op: 'write', offset, bytes },
@@ -245,29 +244,6 @@ describe('the search for an order', () => {
     )
     // Otherwise the comparison would prove little.
     expect(Math.min(refused, accepted)).toBeGreaterThan(500)
-  })
-
-  it('the search finds what trying every order finds, of the sizes of a file', () => {
-    const size = fc.nat(3)
-    const sizeInput: fc.Arbitrary<SizeInput> = fc.oneof(
-      fc.record({ op: fc.constant('read' as const), size }),
-      fc.record({ op: fc.constant('reaches' as const), end: size }),
-      fc.record({ op: fc.constant('endsBy' as const), size }),
-      fc.record({ op: fc.constant('set' as const), size }),
-      fc.record({ op: fc.constant('extend' as const), end: size })
-    )
-    const model = sizeModel(0)
-    const results = { linearizable: 0, violation: 0, undecided: 0 }
-    const sizes = operation.chain(({ input: _, ...times }) => sizeInput.map((each) => ({ ...times, input: each })))
-    fc.assert(
-      fc.property(fc.array(sizes, { maxLength: 6 }), (operations) => {
-        const { result: found } = check(operations, model)
-        results[found]++
-        expect(found).toBe(isLinearizable(operations, model) ? 'linearizable' : 'violation')
-      }),
-      { numRuns: 3000 }
-    )
-    expect(Math.min(results.linearizable, results.violation)).toBeGreaterThan(500)
   })
 
   it('the search returns an order that respects time and the object', () => {

@@ -69,7 +69,7 @@ interface Timed<I> extends Moment<I> {
   readonly at: number
 }
 
-const DEFAULT_MAX_STEPS = 5_000_000
+export const DEFAULT_MAX_STEPS = 5_000_000
 
 export function check<S, I>(
   operations: readonly Operation<I>[],
@@ -194,7 +194,7 @@ class Search<S, I> {
   }
 }
 
-function isOptional<I>(operation: Operation<I>): boolean {
+export function isOptional<I>(operation: Operation<I>): boolean {
   return operation.isOptional === true || operation.return === Infinity
 }
 

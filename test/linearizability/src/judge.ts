@@ -1,6 +1,7 @@
 /** Judges a whole history: every page and every size must be linearizable. */
 import { check, type Operation, type Verdict } from './checker.js'
 import type { HistoryEvent } from './history.js'
+import { checkJustInTime } from './just-in-time.js'
 import { pageModel, writesTo } from './page-model.js'
 import { pagesOf, sizesOf } from './partition.js'
 import { sizeModel, type SizeInput } from './size-model.js'
@@ -60,7 +61,7 @@ export function judge(history: readonly HistoryEvent[], options: JudgeOptions): 
     take({ file, page }, all, check(needed, pageModel(needed.map(({ input }) => input)), maxSteps), writesTo)
   }
   for (const { file, operations: all } of sizesOf(history)) {
-    take({ file }, all, check(all, sizeModel(initialSize(file)), maxSteps), setsSize)
+    take({ file }, all, checkJustInTime(all, sizeModel(initialSize(file)), maxSteps), setsSize)
   }
   return { objects, operations, findings }
 }
