@@ -3,7 +3,7 @@ import { quantile, reportPage } from './src/report/page.js'
 import type { Outcome } from './src/run.js'
 import { Timeline } from './src/timeline.js'
 
-function outcome(problems: readonly string[]): Outcome {
+function outcome(problems: readonly string[], halted?: string): Outcome {
   const timeline = new Timeline()
   timeline.begin('leader killed', 'peer1').toMs = 2_000
   timeline.begin('line thin', '<b>4</b> Mbit/s')
@@ -12,7 +12,7 @@ function outcome(problems: readonly string[]): Outcome {
   timeline.worked('bank', [1, 2, 300])
   timeline.healed.push({ atMs: 30_000, progressMs: 400 })
   const judged = { events: 12, operations: 10, objects: 3 }
-  const none = { findings: [], events: [], clients: new Map<string, string>() }
+  const none = { findings: [], events: [], clients: new Map<string, string>(), left: [], halted }
   return { problems, timeline, judged, rejected: { BusyError: 2 }, logged: [['snapshots installed', 1]], ...none }
 }
 
@@ -45,6 +45,14 @@ describe('the report of a chaos run', () => {
     expect(text).toContain('What happened to page 0 of file 7')
     expect(text).toMatch(/<tr class="missing">.*&lt;client1&gt; \(…sion\).*write 1 bytes at 0: 01/)
     expect(text).toMatch(/<tr class="impossible">.*read 1 bytes at 0: 00/)
+  })
+
+  it('the report says why a run could not go on, and that its verdict is about the time before', () => {
+    const halted = outcome([], 'the command ended with 1: <kill>')
+    const text = reportPage({ seed: 7, minutes: 1, again: '', outcome: halted })
+    expect(text).toContain('The run could not go on: the command ended with 1: &lt;kill&gt;. The verdict is about')
+    expect(text).toContain('Chaos run of 1 minute, seed 7')
+    expect(page([])).not.toContain('could not go on')
   })
 
   it('the report shows each problem, and no text of a run as markup', () => {

@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, it, onTestFinished } from 'vitest'
 import { freePorts } from '@quire/cli/internal'
-import { CHAOS, chaos } from './support/chaos.js'
+import { CHAOS, chaos, type Ended } from './support/chaos.js'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const DOCS = join(ROOT, 'docs/chaos.md')
@@ -58,18 +58,36 @@ function endPeers(folder: string): void {
   }
 }
 
-it('the example of docs/chaos.md founds a cluster whose peers a run kills and stops, and breaks no guarantee', async () => {
-  const folder = temporaryFolder()
+/** Runs the script in the folder, and ends the peers that it has started. */
+async function runIn(folder: string, commands: string): Promise<Ended> {
   onTestFinished(() => endPeers(folder))
-  const script = await example(`--minutes 0.5 --seed 119 --faults kill,stop,partition --report ${folder}/report`)
-  const shell = spawn('sh', ['-c', script], { cwd: ROOT, env: { ...process.env, TMPDIR: folder } })
+  const shell = spawn('sh', ['-c', commands], { cwd: ROOT, env: { ...process.env, TMPDIR: folder } })
   let output = ''
   for (const stream of [shell.stdout, shell.stderr]) stream.on('data', (bytes: Buffer) => (output += String(bytes)))
-  await once(shell, 'close')
+  const [status] = (await once(shell, 'close')) as [number]
+  return { status, output }
+}
+
+it('the example of docs/chaos.md founds a cluster whose peers a run kills and stops, and breaks no guarantee', async () => {
+  const folder = temporaryFolder()
+  const options = `--minutes 0.5 --seed 119 --faults kill,stop,partition --report ${folder}/report`
+  const { output } = await runIn(folder, await example(options))
   expect(output).toContain('no acknowledged write is lost, and the history is linearizable')
   for (const fault of ['leader killed', 'client killed', 'peer stopped'])
     expect(output).toMatch(new RegExp(`[1-9]\\d* {2}${fault}`))
   expect(output).toContain('not made: line thin: it needs the lines of its machines')
+}, 240_000)
+
+it('a run ends with a verdict on what happened, and status 2, if a command of the cluster file fails', async () => {
+  const folder = temporaryFolder()
+  const commands = await example(
+    `--minutes 0.1 --seed 3 --rate 20 --faults kill --report ${folder}/report; echo "status $?"`
+  )
+  const { output } = await runIn(folder, commands.replaceAll('"kill": "kill -KILL', '"kill": "echo no kill; false'))
+  expect(output).toMatch(/the run could not go on: [a-z ]+: the command ended with 1, see .*: echo no kill; false/)
+  expect(output).toContain('until then, no acknowledged write is lost, and the history is linearizable')
+  expect(output).toContain('status 2')
+  expect(readFileSync(`${folder}/report/commands.log`, 'utf8')).toMatch(/^\S+Z \$ echo no kill; false.*\nno kill\n/)
 }, 240_000)
 
 it('a wrong cluster file is refused before anything runs, and the message names the file and the field', async () => {

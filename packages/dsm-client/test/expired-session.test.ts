@@ -37,7 +37,10 @@ describe('an expired session', () => {
     expect(pin.lost.reason).toBeInstanceOf(SessionExpiredError)
     const error = await outcome(waiting)
     expect(error).toMatchObject({ name: 'SessionExpiredError', lost: ranges })
-    expect((error as Error).message).toBe('session 1 has expired; 8192 unflushed bytes in 1 ranges are lost')
+    expect((error as Error).message).toBe(
+      'session 1 has expired: the cluster did not hear from this client for its time to live; ' +
+        '8192 unflushed bytes in 1 range are lost; open the file again'
+    )
     expect(await outcome(mapping.read(0, 1))).toBe(error)
     expect(await outcome(file.stat())).toBe(error)
     pin.release()

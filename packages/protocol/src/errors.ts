@@ -111,8 +111,11 @@ export class SessionExpiredError extends QuireError {
   ) {
     const bytes = lost.reduce((sum, range) => sum + range.length, 0)
     super(
-      `session ${session} has expired` +
-        (lost.length > 0 ? `; ${bytes} unflushed bytes in ${lost.length} ranges are lost` : ''),
+      `session ${session} has expired: the cluster did not hear from this client for its time to live` +
+        (lost.length > 0
+          ? `; ${bytes} unflushed bytes in ${lost.length} ${lost.length === 1 ? 'range' : 'ranges'} are lost`
+          : '') +
+        '; open the file again',
       [session]
     )
   }

@@ -20,20 +20,23 @@ export async function runOnGivenCluster(
 ): Promise<Outcome> {
   settings.log('connecting to the cluster')
   await using cluster = await GivenCluster.open(file, join(settings.folder, 'commands.log'))
-  endOnSignal(cluster)
   // The cluster may have files of another run.
   const place = `/chaos-${Date.now()}`
+  endOnSignal(cluster, place)
   const outcome = await run({ ...settings, cluster, faults, machines: makeLoopback(), place })
   await removeFiles(cluster, place)
   return outcome
 }
 
-/** A user who interrupts a run gets back a cluster whose peers all run. */
-function endOnSignal(cluster: GivenCluster): void {
+/** The status of a program that SIGINT has ended, as shells have it. */
+const INTERRUPTED = 130
+
+/** A user who interrupts a run gets back a cluster whose peers all run. Its files stay: clients still work on them. */
+function endOnSignal(cluster: GivenCluster, place: string): void {
   const end = async (): Promise<void> => {
-    console.log('interrupted: healing the cluster')
+    console.log(`interrupted: healing the cluster; the run's files stay in ${place}`)
     await cluster.end().catch((error: unknown) => console.log((error as Error).message))
-    process.exit(1)
+    process.exit(INTERRUPTED)
   }
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void end())
 }

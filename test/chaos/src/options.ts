@@ -12,7 +12,8 @@ export const USAGE = `usage: pnpm chaos [--minutes M] [--seed S] [--faults KIND,
   --clients N      clients, each on a machine of its own; default 3
   --report FOLDER  folder for the report, the histories and the logs; it must not exist; default: a temporary one,
                    which is removed after a run without problems
-  --cluster FILE   describes a cluster of your own (docs/chaos.md); default: a cluster that the run makes`
+  --cluster FILE   describes a cluster of your own (docs/chaos.md); default: a cluster that the run makes
+  --help           prints this`
 
 export interface Options {
   readonly minutes: number

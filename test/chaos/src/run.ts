@@ -9,6 +9,7 @@ import { begunIn, withEpitaph } from './client/epitaph.js'
 import type { ClientAsk, Report } from './client/messages.js'
 import type { Cluster } from './cluster/cluster.js'
 import type { Fault } from './faults/fault.js'
+import { isHalt } from './halt.js'
 import type { Machine, Machines } from './machines/machine.js'
 import { makeTrouble } from './nemesis.js'
 import { schedule } from './schedule.js'
@@ -41,6 +42,10 @@ export interface Outcome extends Verdict {
   /** The names of the clients, by PeerId. */
   readonly clients: ReadonlyMap<string, string>
   readonly rejected: Readonly<Record<string, number>>
+  /** Why the run could not go on, for a reason outside Quire. Its verdict is about what happened until then. */
+  readonly halted: string | undefined
+  /** The names of the faults that the run could have made, and has not. */
+  readonly left: readonly string[]
   /** See `Cluster.logged`. */
   readonly logged: readonly (readonly [what: string, count: number])[]
 }
@@ -62,6 +67,7 @@ export async function run<C extends Cluster>(init: RunInit<C>): Promise<Outcome>
 class Run<C extends Cluster> {
   private readonly timeline = new Timeline()
   private readonly wrong: string[] = []
+  private halted: string | undefined
   private readonly rejected: Record<string, number> = {}
   private readonly sizes = new Map<string, number>()
   /** When each program of each client has last ended an operation, in nanoseconds, by `client workload`. */
@@ -81,9 +87,9 @@ class Run<C extends Cluster> {
       await this.progress()
       await this.makeTrouble()
     } catch (error) {
-      this.wrong.push((error as Error).message)
+      this.failed(error)
     }
-    await cluster.heal().catch((error: unknown) => this.wrong.push((error as Error).message))
+    await cluster.heal().catch((error: unknown) => this.failed(error))
     const ends = await this.finish()
     watching.abort()
     for (const [what, count] of cluster.complaints()) this.wrong.push(`${count} ${what}`)
@@ -96,7 +102,15 @@ class Run<C extends Cluster> {
     const kinds = this.init.faults.map(({ kind }) => kind)
     const verdict = verdictOf({ history: histories.join(''), sizes, notes, ends, wrong, kinds, rejected })
     const clients = new Map(histories.flatMap((history, i) => idsOf(history).map((id) => [id, this.names[i]!])))
-    return { ...verdict, timeline, clients, rejected, logged: cluster.logged() }
+    const made = new Set(timeline.faults.map(({ fault }) => fault))
+    const left = this.init.faults.map(({ name }) => name).filter((name) => !made.has(name))
+    return { ...verdict, timeline, clients, rejected, halted: this.halted, left, logged: cluster.logged() }
+  }
+
+  private failed(error: unknown): void {
+    const { message } = error as Error
+    if (isHalt(error)) this.halted ??= message
+    else this.wrong.push(message)
   }
 
   private historyOf(index: number): string {
@@ -212,7 +226,7 @@ class Run<C extends Cluster> {
 
   /** Ends all clients. Resolves with what is left, by workload. */
   private async finish(): Promise<Readonly<Record<string, unknown>>> {
-    const failed = (error: unknown): void => void this.wrong.push((error as Error).message)
+    const failed = (error: unknown): void => this.failed(error)
     for (const client of this.clients) client.resume()
     await Promise.all(this.clients.map((client) => client.stop(STOP_MS).catch(failed)))
     const ends = (await this.clients[0]?.readEnd(STOP_MS).catch(failed)) ?? {}

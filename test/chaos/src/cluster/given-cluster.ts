@@ -5,6 +5,7 @@ import type { Cluster } from './cluster.js'
 import type { GivenFile } from './given-file.js'
 import { GivenPeer } from './given-peer.js'
 import { Operator } from './operator.js'
+import { HaltError } from '../halt.js'
 import type { Killable, Stoppable } from './peer.js'
 import { Shell } from './shell.js'
 
@@ -20,7 +21,10 @@ export class GivenCluster implements Cluster {
     this.stoppable = members.filter(({ canBeStopped }) => canBeStopped)
   }
 
-  /** Resolves when the cluster is healthy. What the commands print goes into `log`. */
+  /**
+   * Resolves when the cluster is healthy. Rejects with a HaltError if it is not within a minute. The commands, and what
+   * they print, go into `log`.
+   */
   static async open({ peers, adminKey, folder }: GivenFile, log: string): Promise<GivenCluster> {
     const members: GivenPeer[] = []
     const key = adminKey === undefined ? undefined : await loadPrivateKey(resolve(folder, adminKey))
@@ -32,8 +36,11 @@ export class GivenCluster implements Cluster {
       await operator.healthy()
       return cluster
     } catch (error) {
+      const answering = await operator.statuses()
+      const silent = members.filter((peer) => !answering.has(peer)).map(({ name }) => name)
       await cluster[Symbol.asyncDispose]()
-      throw error
+      const who = silent.length === 0 ? '' : `; no answer from ${silent.join(', ')}`
+      throw new HaltError(`${(error as Error).message}${who}`, { cause: error })
     }
   }
 

@@ -1,27 +1,32 @@
 /** Runs the commands of a user. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { HaltError } from '../halt.js'
 
 const COMMAND_MS = 60_000
 
 export class Shell {
   constructor(
     private readonly folder: string,
-    /** Takes what the commands print. */
+    /** Takes the commands, and what they print. */
     private readonly log: string
   ) {}
 
-  /** Runs a command line to its end. Processes that it leaves in the background go on, also after this one. */
+  /**
+   * Runs a command line to its end. Processes that it leaves in the background go on, also after this one. Rejects with
+   * a HaltError if the command fails.
+   */
   async run(line: string): Promise<void> {
     const log = openSync(this.log, 'a')
     try {
+      writeSync(log, `${new Date().toISOString()} $ ${line}\n`)
       const child = spawn('sh', ['-c', line], { cwd: this.folder, stdio: ['ignore', log, log], detached: true })
       const timer = setTimeout(() => process.kill(-child.pid!, 'SIGKILL'), COMMAND_MS)
       // Not 'close': processes in the background may keep the log open.
       const [status, signal] = (await once(child, 'exit')) as [number | null, string | null]
       clearTimeout(timer)
-      if (status !== 0) throw new Error(`the command ended with ${status ?? signal}, see ${this.log}: ${line}`)
+      if (status !== 0) throw new HaltError(`the command ended with ${status ?? signal}, see ${this.log}: ${line}`)
     } finally {
       closeSync(log)
     }

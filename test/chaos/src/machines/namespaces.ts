@@ -7,6 +7,7 @@
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readlinkSync } from 'node:fs'
+import { constants } from 'node:os'
 import { join } from 'node:path'
 import { command, hasProgram } from './command.js'
 import { compile } from './compiler.js'
@@ -49,8 +50,9 @@ export async function runInHub(): Promise<number> {
   const [program, ...args] = tied(['unshare', '--net', '--mount', ...again])
   const child = spawn(program!, args, { stdio: 'inherit', env: { ...process.env, [HUB]: '1' } })
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => child.kill(signal))
-  const [status] = (await once(child, 'exit')) as [number | null]
-  return status ?? 1
+  const [status, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals]
+  // As shells have it.
+  return status ?? 128 + constants.signals[signal]
 }
 
 // A network for documentation (RFC 5737), which no machine has.

@@ -26,7 +26,7 @@ tr.missing { background: #fbe3e3 } tr.impossible { background: #fdf0d5 } .story 
 pre { background: #f6f6f6; padding: .8em; overflow-x: auto }`
 
 export function reportPage({ seed, minutes, again, outcome }: PageInit): string {
-  const { problems, timeline, judged, rejected, logged } = outcome
+  const { problems, halted, timeline, judged, rejected, logged } = outcome
   const endMs = timeline.endMs
   const isFine = problems.length === 0
   const verdict = isFine
@@ -37,8 +37,9 @@ export function reportPage({ seed, minutes, again, outcome }: PageInit): string 
   const slowest = Math.max(0, ...timeline.healed.map(({ progressMs }) => progressMs))
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Chaos run, seed ${seed}</title><style>${STYLE}</style></head><body>
-<h1>Chaos run of ${minutes} minutes, seed ${seed}</h1>
+<h1>Chaos run of ${minutes} ${minutes === 1 ? 'minute' : 'minutes'}, seed ${seed}</h1>
 <p class="${isFine ? 'fine' : 'broken'}"><strong>${verdict}</strong></p>
+${halted === undefined ? '' : `<p>The run could not go on: ${escapeText(halted)}. The verdict is about what happened until then.</p>`}
 ${problems.map((problem) => `<pre class="broken">${escapeText(problem)}</pre>`).join('\n')}
 ${stories(outcome)}
 <p>${judged.operations} operations on ${judged.objects} pages and sizes of files were judged.
