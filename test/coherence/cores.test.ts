@@ -23,6 +23,7 @@ describe('the directory and the cores of clients', () => {
     const sums = runSeeds({ clients: 3, pages: 1, steps: 600 })
     expect(sums['reads']).toBeGreaterThan(1000)
     expect(sums['writes']).toBeGreaterThan(1000)
+    expect(sums['diffs']).toBeGreaterThan(150)
   })
 
   it('the directory and the cores of clients agree on pages that do not all fit in a cache', () => {
@@ -38,6 +39,7 @@ describe('the directory and the cores of clients', () => {
   it('the directory and the cores of clients agree across leaders', () => {
     const sums = runSeeds({ clients: 3, pages: 3, steps: 1500, breaks: 0.005, elections: 0.005 })
     expect(sums['elections']).toBeGreaterThan(500)
+    expect(sums['diffs']).toBeGreaterThan(150)
   })
 
   it('the directory and the cores of clients agree across leaders, broken connections and expired sessions', () => {

@@ -10,7 +10,7 @@ import { Coherence } from '../../packages/dsm-client/src/core/coherence.js'
 import type { CoherenceObserver } from '../../packages/dsm-client/src/core/effects.js'
 import { createSlabFrameProvider } from '../../packages/dsm-client/src/core/frames.js'
 import type { Page } from '../../packages/dsm-client/src/core/page.js'
-import { zeroCounters } from '../../packages/dsm-client/src/core/stats.js'
+import { zeroCounters, type CoherenceCounters } from '../../packages/dsm-client/src/core/stats.js'
 import { Directory } from '../../packages/store/src/directory/directory.js'
 import type { CoherenceMessage } from '../../packages/store/src/directory/types.js'
 import { joinHandovers } from '../../packages/store/src/server/handover-runs.js'
@@ -20,6 +20,9 @@ import { createStateMachine, type StateMachine } from '../../packages/store/src/
 import type { Applied } from '../../packages/store/src/state/view.js'
 
 const PAGE_BYTES = 4096
+/** A page has the values that were written to it in turn, each in the next cell. So a diff without its base shows. */
+const CELLS = 8
+const CELL_BYTES = PAGE_BYTES / CELLS
 /** The model looks for effects after each call. */
 const SILENT: CoherenceObserver = { output() {}, writing() {}, written() {} }
 /** Sixteen frames, so that more pages must be reclaimed. */
@@ -66,7 +69,7 @@ export class CoherenceModel {
   private file = 0
   /** The counter of each page, by the last write that counts. */
   private readonly truth = new Map<number, number>()
-  readonly counts = { reads: 0, writes: 0, elections: 0, expiries: 0, breaks: 0, flushes: 0, evictions: 0 }
+  readonly counts = { reads: 0, writes: 0, elections: 0, expiries: 0, breaks: 0, flushes: 0, evictions: 0, diffs: 0 }
 
   constructor(
     private readonly random: () => number,
@@ -140,8 +143,7 @@ export class CoherenceModel {
   }
 
   private touch(client: Client, page: number, bytes: Uint8Array, write: boolean): void {
-    const view = new DataView(bytes.buffer, bytes.byteOffset)
-    const value = view.getUint32(0, true)
+    const value = valueOf(bytes)
     const expected = this.truth.get(page) ?? 0
     assert.equal(
       value,
@@ -153,7 +155,8 @@ export class CoherenceModel {
       return
     }
     this.counts.writes++
-    view.setUint32(0, value + 1, true)
+    const cell = ((value + 1) % CELLS) * CELL_BYTES
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(cell, value + 1, true)
     this.truth.set(page, value + 1)
     client.written.set(page, value + 1)
   }
@@ -321,7 +324,7 @@ export class CoherenceModel {
     for (const pin of client.pins.splice(0)) client.core.unpin(pin.pinned, pin.write ? 'write' : 'read')
     assert.equal(client.core.usedBytes, 0, 'a dead session holds frames')
     assert.equal(client.waiting, 0, 'a dead session leaves somebody waiting')
-    this.counts.evictions += client.core.counters.evictions
+    this.count(client.core.counters)
     this.clients[client.name] = this.newClient(client.name)
     this.begin(this.clients[client.name]!)
   }
@@ -370,7 +373,12 @@ export class CoherenceModel {
     }
     const { operations, waiting } = this.directory.stats()
     assert.deepEqual({ operations, waiting }, { operations: 0, waiting: 0 }, 'the directory holds something back')
-    for (const client of this.clients) this.counts.evictions += client.core.counters.evictions
+    for (const client of this.clients) this.count(client.core.counters)
+  }
+
+  private count({ evictions, diffs }: CoherenceCounters): void {
+    this.counts.evictions += evictions
+    this.counts.diffs += diffs
   }
 
   private settle(): void {
@@ -392,7 +400,7 @@ export class CoherenceModel {
 
   private storedValue(page: number): number {
     const { bytes } = this.machine.page(this.file, page)
-    return bytes === undefined ? 0 : new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true)
+    return bytes === undefined ? 0 : valueOf(bytes)
   }
 
   private store(): StateStore {
@@ -416,6 +424,18 @@ export class CoherenceModel {
   private pick<T>(from: readonly T[]): T {
     return from[Math.floor(this.random() * from.length)]!
   }
+}
+
+/** The newest value in the page. Each cell must have the newest value of its own before that. */
+function valueOf(bytes: Uint8Array): number {
+  const view = new DataView(bytes.buffer, bytes.byteOffset)
+  const cells = Array.from({ length: CELLS }, (_, cell) => view.getUint32(cell * CELL_BYTES, true))
+  const value = Math.max(...cells)
+  for (const [cell, found] of cells.entries()) {
+    const expected = value - ((value - cell + CELLS) % CELLS)
+    assert.equal(found, Math.max(0, expected), `cell ${cell} of a page at ${value}: ${cells.join()}`)
+  }
+  return value
 }
 
 function pagesOf(offset: number, length: number): number[] {

@@ -41,7 +41,7 @@ export interface DsmClientInit {
    * cluster accepts that admits every client.
    */
   readonly privateKey?: PrivateKey
-  /** The most bytes of page frames, from 65,536. Default 64 MiB. */
+  /** The most bytes of page frames, from 65,536. Default 64 MiB. Twins of pages take up to a sixteenth besides. */
   readonly cacheBytes?: number
   /**
    * How long the cluster keeps this client's pages for it while it is silent: 500 to 600,000. Default 10,000. If the
@@ -362,6 +362,8 @@ export interface ClientStats extends LeaderPath {
   /** Pages that went to another writer. */
   readonly handovers: number
   readonly writebacks: number
+  /** Writebacks among them that carried only the changed bytes of their page. */
+  readonly diffs: number
   readonly evictions: number
   /** Pages that arrived before the program asked for them. They count as read faults, too. */
   readonly readAheads: number

@@ -33,7 +33,7 @@ describe('rule 3: the client drops messages of another term', () => {
       type: 'writebackAck',
       term: 4,
       req,
-      pages: pages.map((page) => ({ ...page, version: 9, stale: false }))
+      pages: pages.map((page) => ({ ...page, version: 9, result: 'stored' as const }))
     })
     expect(flush.done).toBe(0)
     expect(h.page(0)!.dirty).toBe(true)
@@ -333,7 +333,7 @@ describe('rule 14: a writeback acknowledgment', () => {
     const flush = h.flush(0)
     h.disconnect()
     h.connect()
-    h.acknowledge(h.take('writeback'), { stale: true })
+    h.acknowledge(h.take('writeback'), { result: 'stale' })
     expect(flush.done).toBe(1)
     expect(h.page(0)).toBeUndefined()
   })
@@ -350,7 +350,7 @@ describe('rule 14: a writeback acknowledgment', () => {
     const writer = h.access(0, 'write', { write: 2 })
     h.grant(h.take('fault'), { epoch: 3, seq: dirty.seq, bytes: undefined, version: 20 })
     expect(writer.state).toBe('ran')
-    h.acknowledge(held, { stale: true })
+    h.acknowledge(held, { result: 'stale' })
     expect(h.peek(0)).toBe(2)
     expect(h.page(0)).toMatchObject({ access: 'modified', dirty: true })
   })

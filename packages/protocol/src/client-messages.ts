@@ -15,7 +15,7 @@
  */
 import { CodecError, bool, list, oneOf, optional, struct, text, uint, union, type Codec, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
-import { dirtyPage, fileStat, pageBytes } from './files.js'
+import { dirtyPage, fileStat, pageBytes, pageWrite, writeResult } from './files.js'
 import { digestText, features } from './hello.js'
 import { MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_REASON_BYTES, MAX_SENT_SNAPSHOTS } from './limits.js'
 import { adminChange, members } from './members.js'
@@ -117,7 +117,7 @@ export const clientMessage = union({
    * Writes dirty pages back for msync or reclaim, without giving up ownership. Bulk. The credit from `registered`
    * limits it.
    */
-  writeback: [24, struct({ req: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
+  writeback: [24, struct({ req: uint, pages: list(pageWrite, MAX_WRITEBACK_PAGES) })],
 
   // -- operations
   /** Replaces hello as the only message of a control stream. Any peer answers, leader or not. */
@@ -134,18 +134,15 @@ export const clientMessage = union({
 })
 export type ClientMessage = TypeOf<typeof clientMessage>
 
-/**
- * The outcome of one page's writeback. `stale` tells a live session that the bytes were committed before, or that an
- * expiry has discarded them.
- */
+/** The outcome of one page's writeback. */
 const writebackOutcome = struct({
   file: uint,
   page: uint,
   epoch: uint,
   seq: uint,
-  /** The version of the page that contains the bytes; 0 if stale. */
+  /** The version of the page that contains the bytes; 0 unless they are stored. */
   version: uint,
-  stale: bool
+  result: writeResult
 })
 export type WritebackOutcome = TypeOf<typeof writebackOutcome>
 

@@ -1,6 +1,7 @@
 /** Codecs of files and pages, which messages, log entries and stored records share. */
-import { bytes, f64, oneOf, struct, text, uint, type TypeOf } from './codec.js'
+import { bytes, f64, oneOf, optional, struct, text, uint, type Codec, type TypeOf } from './codec.js'
 import { MAX_PAGE_BYTES, MAX_PATH_BYTES } from './limits.js'
+import { byteRanges, type ByteRange } from './page-diff.js'
 
 /** The path of a file. It is empty only in the stat of a file that has never had one. */
 export const filePath = text(MAX_PATH_BYTES)
@@ -33,3 +34,21 @@ export type WireFileStat = TypeOf<typeof fileStat>
  */
 export const dirtyPage = struct({ file: uint, page: uint, epoch: uint, seq: uint, bytes: pageBytes })
 export type DirtyPageBytes = TypeOf<typeof dirtyPage>
+
+/** A page, or with `ranges` a diff against the bytes of writeback `seq - 1`: then `bytes` fill the ranges. */
+export type PageWrite = DirtyPageBytes & { readonly ranges?: readonly ByteRange[] | undefined }
+export const pageWrite: Codec<PageWrite> = struct({
+  file: uint,
+  page: uint,
+  epoch: uint,
+  seq: uint,
+  ranges: optional(byteRanges),
+  bytes: pageBytes
+})
+
+/**
+ * What became of a page's writeback. `stale` tells a live session that the bytes were committed before, or that an
+ * expiry has discarded them. `base`: nothing was stored, because the diff's base is not there.
+ */
+export const writeResult = oneOf('stored', 'stale', 'base')
+export type WriteResult = TypeOf<typeof writeResult>

@@ -32,7 +32,18 @@ const start = fc.oneof(
   fc.maxSafeNat().map((value) => Math.max(0, value - 512))
 )
 const dirty = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, bytes })
-const outcome = fc.record({ file: uint, page: uint, epoch: uint, seq: uint, version: uint, stale: bool })
+const ranges = fc.array(fc.record({ offset: uint, length: uint }), { maxLength: 8 })
+const pageWrite = fc
+  .tuple(dirty, fc.option(ranges, { nil: undefined }))
+  .map(([page, some]) => (some === undefined ? page : { ...page, ranges: some }))
+const outcome = fc.record({
+  file: uint,
+  page: uint,
+  epoch: uint,
+  seq: uint,
+  version: uint,
+  result: fc.constantFrom('stored' as const, 'stale' as const, 'base' as const)
+})
 const stat = fc.record({
   id: uint,
   path: text,
@@ -95,7 +106,7 @@ export const clientMessages: Arbitrary<ClientMessage> = oneOfTypes<ClientMessage
   invalidateAck: fc.record({ op: start, file: uint, page: start, count }),
   ownerAck: fc.record({ op: start, file: uint, page: start, count, held: bool }),
   ownerAckDirty: fc.record({ op: start, pages: fc.array(dirty, { maxLength: 16 }) }),
-  writeback: fc.record({ req: uint, pages: fc.array(dirty, { maxLength: 16 }) }),
+  writeback: fc.record({ req: uint, pages: fc.array(pageWrite, { maxLength: 16 }) }),
   status: fc.record({ version: uint, seq: uint }),
   administer: fc.record({ version: uint, founding: text, change: adminChange }),
   access: fc.record({ version: uint, after: text }),

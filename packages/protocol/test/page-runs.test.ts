@@ -135,7 +135,7 @@ describe('runs', () => {
   })
 
   it('acknowledgments join if they answer orders, and not if they answer writebacks', () => {
-    const outcome = { file: 1, page: 1, epoch: 1, seq: 1, version: 9, stale: false }
+    const outcome = { file: 1, page: 1, epoch: 1, seq: 1, version: 9, result: 'stored' as const }
     const ack = (req: number, count = 1): LeaderMessage => {
       return { type: 'writebackAck', term: 3, req, pages: Array.from({ length: count }, () => outcome) }
     }
@@ -166,7 +166,7 @@ describe('runs', () => {
     ] as const) {
       expect(encodeFrame(clientMessage, message, 0).length).toBeLessThanOrEqual(MAX_BULK_FRAME_BYTES)
     }
-    const outcomes = upTo(MAX_WRITEBACK_PAGES).map(() => ({ ...largest, version: BIGGEST, stale: false }))
+    const outcomes = upTo(MAX_WRITEBACK_PAGES).map(() => ({ ...largest, version: BIGGEST, result: 'stored' as const }))
     const ack: LeaderMessage = { type: 'writebackAck', term: BIGGEST, req: BIGGEST, pages: outcomes }
     expect(encodeFrame(leaderMessage, ack, 0).length).toBeLessThanOrEqual(MAX_CONTROL_FRAME_BYTES)
   })

@@ -60,7 +60,7 @@ describe('truncates', () => {
     const stored = world.machine.page(file, 1)
     expect(stored.bytes!.subarray(0, 100)).toEqual(filled(9, 100))
     expect(stored.bytes!.subarray(100)).toEqual(filled(0, PAGE - 100))
-    const acknowledged = { file, page: 1, epoch, seq: 4, version: stored.version, stale: false }
+    const acknowledged = { file, page: 1, epoch, seq: 4, version: stored.version, result: 'stored' }
     expect(world.last(b, 'writebackAck')).toMatchObject({ req: 0, pages: [acknowledged] })
     expect(world.machine.owner(file, 1).session).toBe(0)
     expect(world.directory.stats()).toMatchObject(idle)
@@ -272,7 +272,7 @@ describe('sessions that a discard asks', () => {
     expect(world.granted(b, waits)).toBeDefined()
     expect(world.machine.file(file)).toMatchObject({ size: 10 * PAGE, discards: 0 })
     expect(world.machine.page(file, 1).bytes).toEqual(filled(9))
-    expect(world.last(b, 'writebackAck')).toMatchObject({ pages: [{ page: 1, stale: false }] })
+    expect(world.last(b, 'writebackAck')).toMatchObject({ pages: [{ page: 1, result: 'stored' }] })
   })
 
   it('sessions learn that a discard changed nothing if the state machine refuses the entry', () => {

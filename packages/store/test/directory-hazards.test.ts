@@ -60,7 +60,7 @@ describe('hazards', () => {
     world.tell(a, { type: 'writeback', req: 2, pages: [{ ...dirty, bytes: filled(2) }] })
     world.settle()
     const version = world.machine.version(file, 0)
-    const outcome = { file, page: 0, epoch, seq: 1, version, stale: false }
+    const outcome = { file, page: 0, epoch, seq: 1, version, result: 'stored' }
     expect(world.all(a, 'writebackAck').map(({ req, pages }) => [req, pages])).toEqual([
       [1, [outcome]],
       [2, [outcome]]
@@ -77,7 +77,9 @@ describe('hazards', () => {
     world.commit()
     expect(world.granted(b, next)).toMatchObject({ owner: true })
     const pages = [{ file, page: 0, epoch, seq: 1, bytes: filled(1) }]
-    expect(world.apply({ type: 'writeback', session: a, pages, at: 0 })).toMatchObject({ outcomes: [{ stale: true }] })
+    expect(world.apply({ type: 'writeback', session: a, pages, at: 0 })).toMatchObject({
+      outcomes: [{ result: 'stale' }]
+    })
   })
 
   it('release crossing a revoke: an owner that closes the file counts as having answered', () => {

@@ -91,10 +91,10 @@ describe('a run of answers', () => {
       [1, 2],
       [2, 3]
     ])
-    expect(world.all(a, 'writebackAck').flatMap((ack) => ack.pages.map(({ page, stale }) => [page, stale]))).toEqual([
-      [0, false],
-      [1, false],
-      [2, false]
+    expect(world.all(a, 'writebackAck').flatMap((ack) => ack.pages.map(({ page, result }) => [page, result]))).toEqual([
+      [0, 'stored'],
+      [1, 'stored'],
+      [2, 'stored']
     ])
   })
 

@@ -135,6 +135,30 @@ describe('damaged pages of a peer', () => {
     expect(follower.digest).toBe(leader.digest)
   })
 
+  it('a diff is applied although the page that it changes is damaged, and the page is repaired', async () => {
+    const [first] = files()
+    rot(follower, 'bodies', 0)
+    await cluster.patch(first!, 77)
+    await cluster.converge()
+    expect(() => read(follower, first!)).toThrow(DamagedPageError)
+    // A page that is lost already is so after the next diff.
+    await cluster.patch(first!, 78)
+    await cluster.converge()
+    expect(await repaired(follower, first!)).toBeUndefined()
+    expect(read(follower, first!)!.subarray(0, 2)).toEqual(Uint8Array.of(78, 1))
+    expect(follower.digest).toBe(leader.digest)
+  })
+
+  it('a diff that the leader cannot apply to its damaged page is applied by the others, and the leader repairs its own', async () => {
+    const [first] = files()
+    rot(leader, 'heads', 0)
+    await cluster.patch(first!, 77)
+    await cluster.converge()
+    expect(await repaired(leader, first!)).toBeUndefined()
+    expect(read(leader, first!)!.subarray(0, 2)).toEqual(Uint8Array.of(77, 1))
+    expect(leader.digest).toBe(follower.digest)
+  })
+
   it('a damaged page that is cut stays damaged over checkpoints and restarts until it is repaired', async () => {
     const [first] = files()
     rot(follower, 'bodies', 0)

@@ -127,10 +127,10 @@ describe('truncate', () => {
     const epoch = h.store(file, 2, 1)
     h.truncate(file, PAGE)
     h.ask({ type: 'extend', file, size: 4 * PAGE })
-    expect(h.writeback(h.one, file, 2, epoch, 2, filled(9))).toMatchObject({ stale: true })
+    expect(h.writeback(h.one, file, 2, epoch, 2, filled(9))).toMatchObject({ result: 'stale' })
     const again = h.own(file, 2, h.one)
     expect(again).toBeGreaterThan(epoch)
-    expect(h.writeback(h.one, file, 2, epoch, 3, filled(9))).toMatchObject({ stale: true })
+    expect(h.writeback(h.one, file, 2, epoch, 3, filled(9))).toMatchObject({ result: 'stale' })
     expect(h.bytes(file, 2)).toEqual(filled(0))
   })
 

@@ -252,7 +252,9 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
     }
   }
   const epoch = z % 9 === 0 ? owner.epoch + 1 : owner.epoch
-  const dirty = { file, page, epoch, seq: owner.seq + (z % 3), bytes: filled(at % 256) }
+  const diff = { ranges: [{ offset: 16 * y, length: 8 }], bytes: filled(at % 256, z % 16 === 2 ? 7 : 8) }
+  const change = z % 4 === 2 ? diff : { bytes: filled(at % 256) }
+  const dirty = { file, page, epoch, seq: owner.seq + (z % 3), ...change }
   return {
     type: 'writeback',
     session: z % 10 === 0 ? session : owner.session,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { encode, MAX_FILE_BYTES, VersionMismatchError } from '@quire/protocol'
+import { encode, MAX_FILE_BYTES, VersionMismatchError, type PageWrite } from '@quire/protocol'
 import {
   clusterConfig,
   createStateMachine,
@@ -338,7 +338,7 @@ describe('writeback (architecture, rule 11)', () => {
       page: 1,
       epoch,
       seq: 1,
-      stale: false
+      result: 'stored'
     })
     expect(h.machine.owner(file, 1)).toEqual({ session, epoch, seq: 1 })
     expect(h.machine.page(file, 1)).toEqual({ version: h.index, bytes: filled(3) })
@@ -351,8 +351,8 @@ describe('writeback (architecture, rule 11)', () => {
     const epoch = h.own(file, 1, session)
     h.writeback(session, file, 1, epoch, 2, filled(3))
     const version = h.index
-    expect(h.writeback(session, file, 1, epoch, 2, filled(4))).toMatchObject({ stale: false })
-    expect(h.writeback(session, file, 1, epoch, 1, filled(4))).toMatchObject({ stale: false })
+    expect(h.writeback(session, file, 1, epoch, 2, filled(4))).toMatchObject({ result: 'stored' })
+    expect(h.writeback(session, file, 1, epoch, 1, filled(4))).toMatchObject({ result: 'stored' })
     expect(h.machine.page(file, 1)).toEqual({ version, bytes: filled(3) })
   })
 
@@ -371,7 +371,7 @@ describe('writeback (architecture, rule 11)', () => {
     const session = h.session()
     const file = h.file(session)
     h.own(file, 0, session)
-    expect(writeback(h, file, session)).toMatchObject({ stale: true })
+    expect(writeback(h, file, session)).toMatchObject({ result: 'stale' })
     expect(h.machine.version(file, 0)).toBe(0)
   })
 
@@ -381,7 +381,7 @@ describe('writeback (architecture, rule 11)', () => {
     const file = h.file(session)
     const epoch = h.own(file, 0, session)
     h.end(session)
-    expect(h.writeback(session, file, 0, epoch, 1, filled(1))).toMatchObject({ stale: true })
+    expect(h.writeback(session, file, 0, epoch, 1, filled(1))).toMatchObject({ result: 'stale' })
   })
 
   it('rule 11: a writeback decides about each page separately', () => {
@@ -391,7 +391,7 @@ describe('writeback (architecture, rule 11)', () => {
     const epoch = h.own(file, 0, session)
     const pages = [0, 1].map((page) => ({ file, page, epoch, seq: 1, bytes: filled(1) }))
     const { outcomes } = h.apply<'writeback'>({ type: 'writeback', session, pages, at: 1 })
-    expect(outcomes.map(({ stale }) => stale)).toEqual([false, true])
+    expect(outcomes.map(({ result }) => result)).toEqual(['stored', 'stale'])
   })
 
   it('rule 11: a writeback copies the bytes, so that the caller may reuse the entry', () => {
@@ -405,6 +405,100 @@ describe('writeback (architecture, rule 11)', () => {
     h.machine.apply(h.index + 1, 'normal', data)
     data.fill(255)
     expect(h.machine.page(file, 0).bytes).toEqual(filled(1))
+  })
+})
+
+describe('a diff', () => {
+  const change = (value: number, offset: number) => ({
+    ranges: [
+      { offset, length: 2 },
+      { offset: 4000, length: 1 }
+    ],
+    bytes: Uint8Array.of(value, value, value)
+  })
+  const patched = (before: Uint8Array, value: number, offset: number): Uint8Array => {
+    const bytes = before.slice()
+    bytes.fill(value, offset, offset + 2)
+    bytes[4000] = value
+    return bytes
+  }
+  const owned = () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 1, session)
+    const write = (seq: number, diff: Partial<PageWrite>) => {
+      const pages = [{ file, page: 1, epoch, seq, bytes: filled(0), ...diff }]
+      return h.apply<'writeback'>({ type: 'writeback', session, at: 1, pages }).outcomes[0]!.result
+    }
+    return { h, session, file, write, bytes: () => h.machine.page(file, 1).bytes }
+  }
+
+  it('a diff changes its ranges of the bytes of the writeback before, and of zeros where there are none', () => {
+    const { write, bytes } = owned()
+    expect(write(1, change(5, 9))).toBe('stored')
+    expect(bytes()).toEqual(patched(filled(0), 5, 9))
+    expect(write(2, { bytes: filled(3) })).toBe('stored')
+    expect(write(3, change(7, 100))).toBe('stored')
+    expect(write(4, { ranges: [], bytes: new Uint8Array(0) })).toBe('stored')
+    expect(bytes()).toEqual(patched(filled(3), 7, 100))
+  })
+
+  it('a diff whose base is not there changes nothing, and says so', () => {
+    const { h, write, bytes } = owned()
+    write(1, { bytes: filled(3) })
+    const version = h.index
+    expect(write(3, change(7, 100))).toBe('base')
+    expect(h.machine.page(2, 1)).toEqual({ version, bytes: filled(3) })
+    expect(write(3, { bytes: filled(4) })).toBe('stored')
+    expect(write(4, change(8, 0))).toBe('stored')
+    expect(bytes()).toEqual(patched(filled(4), 8, 0))
+  })
+
+  it('a diff that comes again changes nothing', () => {
+    const { h, write } = owned()
+    write(1, change(1, 0))
+    write(2, change(2, 8))
+    const version = h.index
+    expect([write(1, change(1, 0)), write(2, change(2, 8))]).toEqual(['stored', 'stored'])
+    expect(h.machine.page(2, 1).version).toBe(version)
+  })
+
+  it('a diff leaves the bytes alone that an earlier version shares', () => {
+    const { h, write, bytes } = owned()
+    write(1, { bytes: filled(3) })
+    const before = bytes()
+    write(2, change(9, 0))
+    expect(before).toEqual(filled(3))
+    expect(h.machine.page(2, 1).bytes).not.toEqual(before)
+  })
+
+  it.each([
+    ['beyond the page', { ranges: [{ offset: PAGE, length: 1 }], bytes: Uint8Array.of(1) }],
+    ['with too few bytes', { ranges: [{ offset: 0, length: 2 }], bytes: Uint8Array.of(1) }]
+  ])('a diff %s is stale and changes nothing', (_, diff) => {
+    const { h, file, write } = owned()
+    expect(write(1, diff)).toBe('stale')
+    expect(h.machine.version(file, 1)).toBe(0)
+  })
+
+  it('a diff of a page in a file that is owned as a whole is stale, because its base is unknown', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/whole', { unit: 'file' })
+    const epoch = h.own(file, 0, session)
+    const pages = [{ file, page: 0, epoch, seq: 1, ...change(1, 0) }]
+    expect(h.apply<'writeback'>({ type: 'writeback', session, at: 1, pages }).outcomes[0]!.result).toBe('stale')
+  })
+
+  it('a diff of a page that the file ends in leaves zeros behind the end', () => {
+    const h = new Harness()
+    const session = h.session()
+    const file = h.file(session, '/short', { size: PAGE + 10 })
+    const epoch = h.own(file, 1, session)
+    const pages = [{ file, page: 1, epoch, seq: 1, ranges: [{ offset: 8, length: 4 }], bytes: filled(5, 4) }]
+    h.apply({ type: 'writeback', session, at: 1, pages })
+    expect(h.machine.page(file, 1).bytes!.subarray(6, 14)).toEqual(Uint8Array.of(0, 0, 5, 5, 0, 0, 0, 0))
   })
 })
 
@@ -424,6 +518,6 @@ describe('epochs', () => {
     expect(h.machine.owner(file, MAX_RELEASED + 5)).toEqual({ session: 0, epoch: 2, seq: 0 })
     expect(h.handover(file, MAX_RELEASED + 5, 0, 0, session)).toMatchObject({ done: false, owner: { epoch: 2 } })
     expect(h.own(file, 0, session)).toBe(3)
-    expect(h.writeback(session, file, 0, used, 9, filled(1))).toMatchObject({ stale: true })
+    expect(h.writeback(session, file, 0, used, 9, filled(1))).toMatchObject({ result: 'stale' })
   })
 })

@@ -224,7 +224,7 @@ class Model {
   }
 
   private writeback(command: CommandOf<'writeback'>, outcome: Extract<Applied, { type: 'writeback' }>): void {
-    for (const [i, { file: id, page, epoch, seq, bytes }] of command.pages.entries()) {
+    for (const [i, { file: id, page, epoch, seq, ranges, bytes }] of command.pages.entries()) {
       const file = this.files.get(id)
       const owner = file === undefined ? undefined : this.owner(file, page)
       const taken =
@@ -234,11 +234,18 @@ class Model {
         page * file.pageSize < file.size &&
         owner.session === command.session &&
         owner.epoch === epoch &&
-        bytes.length === file.pageSize
-      expect(outcome.outcomes[i]?.stale).toBe(!taken)
-      if (!taken || seq <= owner.seq) continue
+        (ranges === undefined
+          ? bytes.length === file.pageSize
+          : !file.isWhole && bytes.length === ranges.reduce((sum, { length }) => sum + length, 0))
+      const lacksBase = taken && ranges !== undefined && seq > owner.seq + 1
+      expect(outcome.outcomes[i]?.result).toBe(lacksBase ? 'base' : taken ? 'stored' : 'stale')
+      if (!taken || seq <= owner.seq || lacksBase) continue
       owner.seq = seq
-      this.write(file, page, bytes)
+      const offset = page * file.pageSize
+      const whole = ranges === undefined ? bytes : file.bytes.slice(offset, offset + file.pageSize)
+      let from = 0
+      for (const range of ranges ?? []) whole.set(bytes.subarray(from, (from += range.length)), range.offset)
+      this.write(file, page, whole)
     }
   }
 

@@ -17,17 +17,17 @@ describe('a file that is owned as a whole', () => {
     const h = new Files()
     const file = h.file(h.one, '/a', { unit: 'file' })
     const epoch = h.own(file, 0, h.one)
-    expect(h.writeback(h.one, file, 3, epoch, 1, filled(3))).toMatchObject({ stale: false })
+    expect(h.writeback(h.one, file, 3, epoch, 1, filled(3))).toMatchObject({ result: 'stored' })
     const version = h.index
     expect(h.machine.version(file, 3)).toBe(version)
-    expect(h.writeback(h.one, file, 5, epoch, 2, filled(5))).toMatchObject({ stale: false })
+    expect(h.writeback(h.one, file, 5, epoch, 2, filled(5))).toMatchObject({ result: 'stored' })
     expect(h.machine.version(file, 5)).toBe(h.index)
     // The first writeback again (hazard: writeback accepted twice).
-    expect(h.writeback(h.one, file, 3, epoch, 1, filled(9))).toMatchObject({ stale: false })
+    expect(h.writeback(h.one, file, 3, epoch, 1, filled(9))).toMatchObject({ result: 'stored' })
     expect(h.machine.version(file, 3)).toBe(version)
     expect([h.bytes(file, 3), h.bytes(file, 5)]).toEqual([filled(3), filled(5)])
-    expect(h.writeback(h.two, file, 3, epoch, 9, filled(9))).toMatchObject({ stale: true })
-    expect(h.writeback(h.one, file, 10, epoch, 9, filled(9))).toMatchObject({ stale: true })
+    expect(h.writeback(h.two, file, 3, epoch, 9, filled(9))).toMatchObject({ result: 'stale' })
+    expect(h.writeback(h.one, file, 10, epoch, 9, filled(9))).toMatchObject({ result: 'stale' })
   })
 
   it('a file that is owned as a whole loses its owner when it shrinks and when a hole is punched', () => {

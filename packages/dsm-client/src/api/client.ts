@@ -169,7 +169,7 @@ export class Client implements DsmClient {
   }
 
   stats(): ClientStats {
-    const { hits, grants, invalidations, downgrades, handovers, writebacks, evictions } = this.counters
+    const { hits, grants, invalidations, downgrades, handovers, writebacks, diffs, evictions } = this.counters
     const { readAheads, readAheadsWasted, bytesIn, bytesOut } = this.counters
     return {
       ...this.current.session.path,
@@ -184,6 +184,7 @@ export class Client implements DsmClient {
       downgrades,
       handovers,
       writebacks,
+      diffs,
       evictions,
       readAheads,
       readAheadsWasted,

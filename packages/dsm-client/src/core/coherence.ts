@@ -11,6 +11,7 @@ import type { Page, PageWaiter } from './page.js'
 import { PageDurability } from './page-durability.js'
 import { PageTable, type PageBackend } from './page-table.js'
 import type { CoherenceCounters } from './stats.js'
+import { Twins } from './twins.js'
 import { WritebackQueue } from './writeback-queue.js'
 
 export interface ConnectionTerms {
@@ -18,6 +19,9 @@ export interface ConnectionTerms {
   readonly creditBytes: number
   readonly maxFaults: number
 }
+
+/** Twins take this part of the cache's size, besides its frames. */
+const TWINS_SHARE = 16
 
 /**
  * Gets pages for the page table from the cluster.
@@ -27,6 +31,7 @@ export interface ConnectionTerms {
  */
 export class Coherence implements PageBackend {
   readonly table: PageTable
+  private readonly twins: Twins
   private readonly writebacks: WritebackQueue
   private readonly durability: PageDurability
   private readonly demotions: Demotions
@@ -49,14 +54,18 @@ export class Coherence implements PageBackend {
     this.table = new PageTable(frames, this, counters)
     const drop = (page: Page) => this.durability.drop(page)
     const send = (lane: 'control' | 'bulk', message: ClientMessage) => this.send(lane, message)
-    this.writebacks = new WritebackQueue(
-      (message) => this.send('bulk', message),
+    this.twins = new Twins(frames.capacityBytes / TWINS_SHARE)
+    this.writebacks = new WritebackQueue({
+      send: (message) => this.send('bulk', message),
       counters,
-      (page) => this.nextSeq(page)
-    )
+      twins: this.twins,
+      nextSeq: (page) => this.nextSeq(page),
+      hasDiffs: (page) => this.table.spaceOf(page).held.hasDiffs
+    })
     this.durability = new PageDurability({
       table: this.table,
       writebacks: this.writebacks,
+      twins: this.twins,
       written: (outcome) => this.observer.written(outcome),
       refused: (page) => this.demotions.writebackRefused(page),
       advanced: () => this.demotions.obeyAll()
@@ -334,6 +343,10 @@ export class Coherence implements PageBackend {
 
   dropFault(page: Page): void {
     this.faults.drop(page)
+  }
+
+  beforeWrite(page: Page): void {
+    if (page.epoch !== 0 && this.table.spaceOf(page).held.hasDiffs) this.twins.beforeWrite(page)
   }
 
   writeBack(pages: readonly Page[]): void {

@@ -16,6 +16,8 @@ export interface HeldUnit {
   faultAccess(access: Access): Access
   /** Returns the number of the page's next writeback, which its file may count. */
   nextSeq(file: Ownership, page: Readonly<Ownership>): number
+  /** A page's epoch and sequence say which bytes the cluster has of it, so a diff can name its base. */
+  readonly hasDiffs: boolean
   /** Takes the ownership of a grant. */
   granted(file: Ownership, page: Ownership, grant: Readonly<Ownership>): void
   /** The leader's orders concern the whole file. Otherwise each concerns one page. */
@@ -29,6 +31,7 @@ export interface HeldUnit {
 const SINGLE_PAGES: HeldUnit = {
   faultAccess: (access) => access,
   nextSeq: (_, page) => page.seq + 1,
+  hasDiffs: true,
   granted: (_, page, grant) => take(page, grant),
   isDemotedAsWhole: false,
   // One by one in ascending order: of two clients that pin the same pages, the client with the first gets them all.
@@ -40,6 +43,7 @@ const WHOLE_FILE: HeldUnit = {
   // A client that reads a file becomes its owner.
   faultAccess: () => 'write',
   nextSeq: (file) => ++file.seq,
+  hasDiffs: false,
   granted: (file, page, grant) => {
     take(file, grant)
     // The file's `seq` counts the writebacks of all pages. The page keeps its own, which an acknowledgment may name.

@@ -1,11 +1,13 @@
 import { UnavailableError, errorFromWire, type LeaderMessageOf, type WritebackOutcome } from '@quire/protocol'
 import type { FlushWaiter, Page } from './page.js'
 import type { PageTable } from './page-table.js'
+import type { Twins } from './twins.js'
 import type { WritebackQueue } from './writeback-queue.js'
 
 export interface PageDurabilityInit {
   readonly table: PageTable
   readonly writebacks: WritebackQueue
+  readonly twins: Twins
   /** A writeback is durable. If it is stale, a handover or a later writeback has made its bytes durable. */
   readonly written: (outcome: WritebackOutcome) => void
   /** The leader refused to store the page's bytes. */
@@ -27,7 +29,7 @@ export class PageDurability {
     for (const outcome of message.pages) {
       if (message.req === 0) this.init.writebacks.givenAcknowledged(outcome)
       // To a live session, `stale` means that the bytes are durable already (rule 14).
-      this.init.written(outcome)
+      if (outcome.result !== 'base') this.init.written(outcome)
       const page = this.init.table.page(outcome.file, outcome.page)
       if (page !== undefined && page.epoch === outcome.epoch) this.pageWritten(page, outcome)
     }
@@ -75,12 +77,20 @@ export class PageDurability {
   }
 
   private pageWritten(page: Page, outcome: WritebackOutcome): void {
-    if (outcome.stale && outcome.seq === page.seq) {
+    const { twins, writebacks } = this.init
+    if (outcome.result === 'base') {
+      twins.forget(page)
+      if (outcome.seq === page.seq) page.writing = false
+      page.changed = true
+      writebacks.enqueue(page)
+      writebacks.pump()
+    } else if (outcome.result === 'stale' && outcome.seq === page.seq) {
       // Rule 14: to a live session, a stale epoch means that a handover has committed these bytes.
       this.drop(page)
     } else {
       // An older writeback can be stale because a newer one overtook it. That says nothing of later writes.
       this.resolveFlushes(page, (flush) => flush.seq <= outcome.seq)
+      if (outcome.result === 'stored') twins.stored(page, outcome.epoch, outcome.seq)
       if (outcome.seq === page.seq) {
         page.writing = false
         page.version = outcome.version

@@ -29,6 +29,8 @@ export interface PageBackend {
   abandoned?(page: Page): void
   /** `unmap` took access from the page. That covers the access that an outstanding fault would give. */
   unmapped?(page: Page): void
+  /** The program is about to write to a clean page. Its bytes are still as they were. */
+  beforeWrite?(page: Page): void
   /** Starts to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin or a fault of the page has ended. The backend continues what it held back for that. */
@@ -202,7 +204,7 @@ export class PageTable {
     const page = this.page(file, index)!
     this.counters.hits++
     page.touch()
-    if (access === 'write') this.markDirty(page)
+    if (access === 'write') this.beginWrite(page)
     this.changed(page)
     return page.frame!.bytes
   }
@@ -335,7 +337,7 @@ export class PageTable {
   private run(page: Page, waiter: PageWaiter): void {
     if (waiter.isPrefetch === true) return waiter.run(page.frame!.bytes, page)
     page.touch()
-    if (waiter.access === 'write') this.markDirty(page)
+    if (waiter.access === 'write') this.beginWrite(page)
     if (waiter.pin) {
       if (waiter.access === 'write') page.writePins++
       else page.readPins++
@@ -343,6 +345,11 @@ export class PageTable {
     waiter.run(page.frame!.bytes, page)
     this.changed(page)
     this.writeBackEarly()
+  }
+
+  private beginWrite(page: Page): void {
+    if (!page.dirty) this.backend.beforeWrite?.(page)
+    this.markDirty(page)
   }
 
   private markDirty(page: Page): void {

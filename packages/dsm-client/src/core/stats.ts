@@ -13,6 +13,8 @@ export interface CoherenceCounters {
   handovers: number
   /** Pages sent to the leader to become durable, for any reason. */
   writebacks: number
+  /** Pages among them of which only the changed bytes left. */
+  diffs: number
   evictions: number
   /** Pages that arrived before the program asked for them. Each was a read fault, too. */
   readAheads: number
@@ -35,6 +37,7 @@ export function zeroCounters(): CoherenceCounters {
     downgrades: 0,
     handovers: 0,
     writebacks: 0,
+    diffs: 0,
     evictions: 0,
     readAheads: 0,
     readAheadsWasted: 0,

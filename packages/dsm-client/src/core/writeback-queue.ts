@@ -5,10 +5,13 @@ import {
   bulkRunBytes,
   type ClientMessage,
   type DirtyPageBytes,
+  type PageDiff,
+  type PageWrite,
   type WritebackOutcome
 } from '@quire/protocol'
 import type { CoherenceCounters } from './stats.js'
 import type { Page } from './page.js'
+import type { Twins } from './twins.js'
 
 /** The queue divides the pages that wait into this many batches. Each batch keeps the limits of its size. */
 const BATCHES = 4
@@ -19,6 +22,16 @@ export interface Flight {
   readonly page: Page
   readonly epoch: number
   readonly seq: number
+}
+
+export interface WritebackQueueInit {
+  readonly send: (message: ClientMessage) => void
+  readonly counters: CoherenceCounters
+  readonly twins: Twins
+  /** Returns the number of the page's next writeback under its epoch. */
+  readonly nextSeq: (page: Page) => number
+  /** See `HeldUnit.hasDiffs`. */
+  readonly hasDiffs: (page: Page) => boolean
 }
 
 /** Waits for the bytes of a page to leave. The queue calls exactly one of its functions. */
@@ -50,12 +63,7 @@ export class WritebackQueue {
   private nextReq = 1
   private readonly waiting = new Map<Page, StartWaiter[]>()
 
-  constructor(
-    private readonly send: (message: ClientMessage) => void,
-    private readonly counters: CoherenceCounters,
-    /** Returns the number of the page's next writeback under its epoch. */
-    private readonly nextSeq: (page: Page) => number
-  ) {}
+  constructor(private readonly init: WritebackQueueInit) {}
 
   /** Another client waits for the page: it leaves before pages of ordinary flushes. */
   hurry(page: Page): void {
@@ -115,7 +123,8 @@ export class WritebackQueue {
 
   /** Returns the page's bytes as the answer to a demotion. They count until the leader acknowledges them. */
   give(page: Page): DirtyPageBytes {
-    const dirty = this.snapshot(page)
+    const dirty = { ...this.nextWriteback(page), bytes: this.snapshot(page) }
+    this.countLeft(page.pageSize)
     this.given.set(keyOf(dirty), page.pageSize)
     this.flyingBytes += page.pageSize
     this.unreceivedBytes += page.pageSize
@@ -164,11 +173,13 @@ export class WritebackQueue {
       }
       if (pages.length === 0) return
       const req = this.nextReq++
-      const taken = pages.map((page) => this.snapshot(page))
-      this.flying.set(req, { flights: pages.map((page) => ({ page, epoch: page.epoch, seq: page.seq })), bytes })
-      this.flyingBytes += bytes
-      this.unreceivedBytes += bytes
-      this.send({ type: 'writeback', req, pages: taken })
+      const taken = pages.map((page) => this.write(page))
+      const takenBytes = taken.reduce((sum, each) => sum + each.bytes.length, 0)
+      const flights = pages.map((page) => ({ page, epoch: page.epoch, seq: page.seq }))
+      this.flying.set(req, { flights, bytes: takenBytes })
+      this.flyingBytes += takenBytes
+      this.unreceivedBytes += takenBytes
+      this.init.send({ type: 'writeback', req, pages: taken })
       for (const page of pages) this.started(page)
     }
   }
@@ -201,15 +212,41 @@ export class WritebackQueue {
     return flying.flights
   }
 
-  /** Copies the page's bytes as its newest writeback. The copy belongs to the message. */
-  private snapshot(page: Page): DirtyPageBytes {
-    page.seq = this.nextSeq(page)
+  /** The page's newest writeback: what has changed since the one before, or the whole page. */
+  private write(page: Page): PageWrite {
+    const { twins, counters, hasDiffs } = this.init
+    const bytes = this.snapshot(page)
+    if (!hasDiffs(page)) {
+      this.countLeft(bytes.length)
+      return { ...this.nextWriteback(page), bytes }
+    }
+    // The twin has the sequence that the page had until now.
+    const diff = twins.diff(page, bytes)
+    const head = this.nextWriteback(page)
+    twins.sent(page, bytes)
+    const change: PageDiff | { readonly bytes: Uint8Array } = diff ?? { bytes }
+    if (diff !== undefined) counters.diffs++
+    this.countLeft(change.bytes.length)
+    return { ...head, ...change }
+  }
+
+  /** Copies the page's bytes. Nobody changes the copy. */
+  private snapshot(page: Page): Uint8Array {
+    return page.frame!.bytes.slice()
+  }
+
+  /** Its bytes have been copied. */
+  private nextWriteback(page: Page): Omit<DirtyPageBytes, 'bytes'> {
+    page.seq = this.init.nextSeq(page)
     page.writing = true
     // A write pin lets the program change bytes at any moment.
     page.changed = page.writePins > 0
-    this.counters.writebacks++
-    this.counters.bytesOut += page.pageSize
-    return { file: page.file, page: page.index, epoch: page.epoch, seq: page.seq, bytes: page.frame!.bytes.slice() }
+    return { file: page.file, page: page.index, epoch: page.epoch, seq: page.seq }
+  }
+
+  private countLeft(bytes: number): void {
+    this.init.counters.writebacks++
+    this.init.counters.bytesOut += bytes
   }
 }
 

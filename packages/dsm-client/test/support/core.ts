@@ -4,6 +4,7 @@ import type {
   ClientMessage,
   ClientMessageOf,
   DirtyPageBytes,
+  WriteResult,
   GrantedPage,
   LeaderMessageOf,
   LostRange
@@ -106,7 +107,8 @@ export class CoreHarness {
         waiter.state = 'ran'
         waiter.bytes = bytes
         waiter.page = pinned
-        if (write !== undefined) bytes[0] = write
+        // The whole page: a page with few changes leaves as a diff.
+        if (write !== undefined) bytes.fill(write)
       },
       fail: (error) => {
         if (waiter.state !== 'waiting') throw new Error(`a waiter that has ${waiter.state} was failed`)
@@ -168,15 +170,15 @@ export class CoreHarness {
 
   acknowledge(
     writeback: Pick<ClientMessageOf<'writeback'>, 'req' | 'pages'>,
-    { version = 20, stale = false, seq = undefined as number | undefined } = {}
+    { version = 20, result = 'stored', seq }: { version?: number; result?: WriteResult; seq?: number } = {}
   ): void {
     const pages = writeback.pages.map((page) => ({
       file: page.file,
       page: page.page,
       epoch: page.epoch,
       seq: seq ?? page.seq,
-      version: stale ? 0 : version,
-      stale
+      version: result === 'stored' ? version : 0,
+      result
     }))
     this.receive({ type: 'writebackAck', term: this.term, req: writeback.req, pages })
   }

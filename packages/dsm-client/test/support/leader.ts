@@ -5,6 +5,7 @@ import {
   PROTOCOL_BULK,
   PROTOCOL_CONTROL,
   FileExistsError,
+  DEFAULT_PAGE_BYTES,
   InvalidArgumentError,
   NoSpaceError,
   NoSuchFileError,
@@ -19,7 +20,8 @@ import {
   type LeaderMessageOf,
   type QuireError,
   type Role,
-  type WireFileStat
+  type WireFileStat,
+  patchPage
 } from '@quire/protocol'
 import type { FakeNet, FakeStream } from '@quire/testing'
 
@@ -260,10 +262,13 @@ export class FakePeer {
   }
 
   acknowledge({ req, pages }: ClientMessageOf<'writeback'>): void {
-    const outcomes = pages.map(({ file, page, epoch, seq, bytes }) => {
+    const outcomes = pages.map(({ file, page, epoch, seq, ranges, bytes }) => {
       const stored = this.page(file, page)
-      Object.assign(stored, { version: stored.version + 1, seq, bytes: bytes.slice() })
-      return { file, page, epoch, seq, version: stored.version, stale: false }
+      const before = stored.bytes.length === 0 ? new Uint8Array(DEFAULT_PAGE_BYTES) : stored.bytes
+      const after = ranges === undefined ? bytes.slice() : before.slice()
+      if (ranges !== undefined) patchPage(after, { ranges, bytes })
+      Object.assign(stored, { version: stored.version + 1, seq, bytes: after })
+      return { file, page, epoch, seq, version: stored.version, result: 'stored' as const }
     })
     this.send({ type: 'writebackAck', term: this.term, req, pages: outcomes })
   }

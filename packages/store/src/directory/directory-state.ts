@@ -1,5 +1,6 @@
-import type { DirtyPageBytes, LeaderMessage } from '@quire/protocol'
+import type { DirtyPageBytes, LeaderMessage, PageWrite, WriteResult } from '@quire/protocol'
 import { DamagedPageError } from '../state/damaged-page.js'
+import { isWriteOf } from '../state/units.js'
 import type { FileId, SessionId, StateView, WrittenPage } from '../state/view.js'
 import type { UnreadGrant } from './grant.js'
 import type { DirectoryCommand, DirectoryEffect } from './types.js'
@@ -146,15 +147,23 @@ export class DirectoryState {
 
   /** Answers the writeback `req`, or an order that asked for the pages if that is 0. */
   acknowledge(session: SessionId, req: number, written: readonly WrittenPage[]): void {
-    const pages = written.map((each) => ({ ...each, version: each.stale ? 0 : this.versionOf(each.file, each.page) }))
+    const pages = written.map((each) => ({
+      ...each,
+      version: each.result === 'stored' ? this.versionOf(each.file, each.page) : 0
+    }))
     this.send(session, { type: 'writebackAck', term: this.term, req, pages })
   }
 
-  acknowledgeDirty(session: SessionId, { file, page, epoch, seq }: DirtyPageBytes, stale: boolean): void {
-    this.acknowledge(session, 0, [{ file, page, epoch, seq, stale }])
+  acknowledgeDirty(session: SessionId, { file, page, epoch, seq }: DirtyPageBytes, result: WriteResult): void {
+    this.acknowledge(session, 0, [{ file, page, epoch, seq, result }])
   }
 
   fitsPage(dirty: DirtyPageBytes): boolean {
     return this.view.file(dirty.file)?.pageSize === dirty.bytes.length
+  }
+
+  fitsWrite(write: PageWrite): boolean {
+    const file = this.view.file(write.file)
+    return file !== undefined && isWriteOf(file, write)
   }
 }

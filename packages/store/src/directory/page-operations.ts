@@ -207,7 +207,7 @@ export class PageOperations {
     const owner = this.state.view.owner(entry.file, entry.page)
     const { dirty } = operation
     if (dirty !== undefined && (owner.session === 0 || dirty.epoch !== owner.epoch)) {
-      this.state.acknowledgeDirty(operation.asked, dirty, true)
+      this.state.acknowledgeDirty(operation.asked, dirty, 'stale')
       operation.dirty = undefined
     }
     return operation.dirty
@@ -278,7 +278,7 @@ export class PageOperations {
     }
     operation.entry = 'done'
     if (asked !== 0) entry.drop(asked)
-    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, false)
+    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, 'stored')
     this.advanceWrite(entry, operation)
   }
 
@@ -290,7 +290,7 @@ export class PageOperations {
     const { dirty, asked } = operation
     if (dirty === undefined || dirty.epoch !== written.epoch || dirty.seq !== written.seq) return
     operation.entry = 'done'
-    this.state.acknowledgeDirty(asked, dirty, written.stale)
+    this.state.acknowledgeDirty(asked, dirty, written.result)
     this.advanceDowngrade(entry, operation)
   }
 
@@ -311,7 +311,7 @@ export class PageOperations {
   /** The entry of the discard was applied: it has stored the bytes, and the page has no owner. */
   recallDone({ entry }: Recall): void {
     const { dirty, asked } = entry.operation!
-    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, false)
+    if (dirty !== undefined) this.state.acknowledgeDirty(asked, dirty, 'stored')
     this.finish(entry)
     entry.forgetOthers(0)
     this.pump(entry)

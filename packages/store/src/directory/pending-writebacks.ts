@@ -1,4 +1,4 @@
-import { InvalidArgumentError, errorToWire, type ClientMessageOf, type DirtyPageBytes } from '@quire/protocol'
+import { InvalidArgumentError, errorToWire, type ClientMessageOf, type PageWrite } from '@quire/protocol'
 import type { FileId, SessionId, WrittenPage } from '../state/view.js'
 import type { DirectoryState } from './directory-state.js'
 
@@ -7,7 +7,7 @@ interface Pending {
   readonly session: SessionId
   readonly connection: number | undefined
   readonly req: number
-  readonly first: DirtyPageBytes
+  readonly first: PageWrite
 }
 
 /** A writeback that waits until sessions have acknowledged the term. */
@@ -31,9 +31,13 @@ export class PendingWritebacks {
   add(session: SessionId, message: ClientMessageOf<'writeback'>): void {
     const { state } = this
     const [first] = message.pages
-    const bad = message.pages.find((page) => !state.fitsPage(page))
+    const bad = message.pages.find((page) => !state.fitsWrite(page))
     if (first === undefined || bad !== undefined) {
-      const error = new InvalidArgumentError('writeback', bad?.bytes.length ?? 0, 'whole pages of an open file')
+      const error = new InvalidArgumentError(
+        'writeback',
+        bad?.bytes.length ?? 0,
+        'whole pages of an open file, or diffs of them'
+      )
       const failed = {
         type: 'writebackFailed',
         term: state.term,
@@ -80,6 +84,6 @@ export class PendingWritebacks {
   }
 }
 
-function isSame(a: DirtyPageBytes, b: WrittenPage | undefined): boolean {
+function isSame(a: PageWrite, b: WrittenPage | undefined): boolean {
   return a.file === b?.file && a.page === b.page && a.epoch === b.epoch && a.seq === b.seq
 }

@@ -9,7 +9,7 @@ import {
   bytes,
   decode,
   digestText,
-  dirtyPage,
+  pageWrite,
   encode,
   f64,
   list,
@@ -134,7 +134,7 @@ export const command = union({
    * Makes bytes of an owner durable, which keeps the pages. Each page applies separately, if owner and epoch match and
    * `seq` is newer.
    */
-  writeback: [21, struct({ session: uint, pages: list(dirtyPage, MAX_WRITEBACK_PAGES), at: f64 })]
+  writeback: [21, struct({ session: uint, pages: list(pageWrite, MAX_WRITEBACK_PAGES), at: f64 })]
 })
 export type Command = TypeOf<typeof command>
 export type CommandOf<T extends Command['type']> = Extract<Command, { type: T }>

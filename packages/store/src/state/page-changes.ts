@@ -1,11 +1,11 @@
-import type { DirtyPageBytes } from '@quire/protocol'
+import { patchPage, type DirtyPageBytes, type PageDiff, type PageWrite } from '@quire/protocol'
 import type { CommandOf } from './commands.js'
 import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
 import type { Owners } from './owners.js'
 import type { StateStore } from './records.js'
 import type { Sessions } from './sessions.js'
-import { cutPage, endOfPages, firstPageBeyond, isWithin, ownerPage, releasedPages } from './units.js'
+import { cutPage, endOfPages, firstPageBeyond, isWithin, isWriteOf, ownerPage, releasedPages } from './units.js'
 import type { Applied, FileId, FileRecord, PageHandover, PageOwner, SessionId, WrittenPage } from './view.js'
 
 /** Applies the parts of entries that change pages or their owners. */
@@ -55,19 +55,30 @@ export class PageChanges {
     return { type: 'writeback', session, outcomes }
   }
 
-  private writebackPage(index: number, session: SessionId, dirty: DirtyPageBytes, at: number): WrittenPage {
-    const { file: fileId, page, epoch, seq, bytes } = dirty
+  private writebackPage(index: number, session: SessionId, write: PageWrite, at: number): WrittenPage {
+    const { file: fileId, page, epoch, seq, ranges, bytes } = write
     const file = this.namespace.get(fileId)
     const owner = this.owner(fileId, page)
     const isOwner = session !== 0 && owner.session === session && owner.epoch === epoch
-    if (file === undefined || !isOwner || !isWithin(file, page) || bytes.length !== file.pageSize) {
-      return { file: fileId, page, epoch, seq, stale: true }
+    const outcome = { file: fileId, page, epoch, seq }
+    if (file === undefined || !isOwner || !isWithin(file, page) || !isWriteOf(file, write)) {
+      return { ...outcome, result: 'stale' }
     }
-    if (seq > owner.seq) {
-      this.storePage(index, file, page, bytes, at)
-      this.owners.written(fileId, ownerPage(file, page), seq)
-    }
-    return { file: fileId, page, epoch, seq, stale: false }
+    // The same writeback again, or a newer one has overtaken it.
+    if (seq <= owner.seq) return { ...outcome, result: 'stored' }
+    if (ranges === undefined) this.storePage(index, file, page, bytes, at)
+    else if (seq === owner.seq + 1) this.patchStored(index, file, page, { ranges, bytes }, at)
+    else return { ...outcome, result: 'base' }
+    this.owners.written(fileId, ownerPage(file, page), seq)
+    return { ...outcome, result: 'stored' }
+  }
+
+  private patchStored(index: number, file: FileRecord, page: number, diff: PageDiff, at: number): void {
+    this.changeStored(index, file, page, at, (stored) => {
+      const bytes = stored?.slice() ?? new Uint8Array(file.pageSize)
+      patchPage(bytes, diff)
+      return bytes
+    })
   }
 
   /** Shrinks or grows the file. Stores the owner's bytes of the page that the new end cuts, and releases that page. */
@@ -88,9 +99,21 @@ export class PageChanges {
 
   /** Stores zeros beyond the new end in the page, because they must appear if the file grows again. */
   private cutStored(index: number, file: FileRecord, page: number, at: number, size: number): void {
+    this.changeStored(index, file, page, at, (stored) => stored, size)
+  }
+
+  /** Stores what `change` makes of the stored bytes; nothing if that is undefined. Without bytes, there is a hole. */
+  private changeStored(
+    index: number,
+    file: FileRecord,
+    page: number,
+    at: number,
+    change: (stored: Uint8Array | undefined) => Uint8Array | undefined,
+    size = file.size
+  ): void {
     try {
-      const stored = this.store.read(file.id, page)
-      if (stored !== undefined) this.storePage(index, file, page, stored.bytes, at, size)
+      const bytes = change(this.store.read(file.id, page)?.bytes)
+      if (bytes !== undefined) this.storePage(index, file, page, bytes, at, size)
     } catch (error) {
       if (!(error instanceof DamagedPageError)) throw error
       // Other peers apply this entry to good bytes, and their page has the same version afterwards.

@@ -1,5 +1,5 @@
 /** Page numbers that follow from the size, page size and unit of ownership of a file. */
-import { MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
+import { MAX_FILE_BYTES, isDiffOf, type PageWrite, type WireFileStat } from '@quire/protocol'
 
 type File = Pick<WireFileStat, 'size' | 'pageSize' | 'unit'>
 
@@ -38,4 +38,10 @@ export function cutPage(size: number, pageSize: number): number | undefined {
 /** Returns the number after the last page that a file can have. */
 export function endOfPages(pageSize: number): number {
   return MAX_FILE_BYTES / pageSize
+}
+
+/** Whether the bytes are a page of the file, or a diff of one. A file that is owned as a whole takes no diffs. */
+export function isWriteOf({ pageSize, unit }: Pick<File, 'pageSize' | 'unit'>, { ranges, bytes }: PageWrite): boolean {
+  if (ranges === undefined) return bytes.length === pageSize
+  return unit === 'page' && isDiffOf(pageSize, { ranges, bytes })
 }

@@ -189,27 +189,39 @@ export class PeerCluster {
     }
   }
 
+  /** A session opens the file, and owns and changes the first byte of its first page. Resolves when that is applied. */
+  async patch(file: number, value: number): Promise<void> {
+    const { session, propose } = this.opening(file)
+    const before = this.leader!.core.root.replica.applier.state.owner(file, 0)
+    const [at, page] = [0, 0]
+    const from = { from: before.session, fromEpoch: before.epoch }
+    propose({ type: 'handover', file, page, ...from, to: session, pages: [undefined], at })
+    const diff = { ranges: [{ offset: 0, length: 1 }], bytes: Uint8Array.of(value) }
+    const pages = [{ file, page, epoch: before.epoch + 1, seq: 1, ...diff }]
+    await this.applied(propose({ type: 'writeback', session, pages, at }))
+  }
+
   /** Shortens a file, and waits until the leader has applied this. */
   async truncate(file: number, size: number): Promise<void> {
+    const { session, propose } = this.opening(file)
+    const request = { session, settled: 0, at: 0 }
+    await this.applied(propose({ type: 'truncate', ...request, seq: 2, file, size, tail: undefined }))
+  }
+
+  /** Proposes a session that opens the file with its first request. */
+  private opening(file: number): { readonly session: number; readonly propose: (command: Command) => number } {
+    const { root } = this.leader!.core
+    const propose = (command: Command): number => root.node!.propose(encodeCommand(command)).index
+    const { path } = root.replica.applier.state.file(file)!
+    const session = propose({ type: 'openSession', clientId: `opens ${file}`, ttlMs: 600_000, at: 0 })
+    const options = { create: false, exclusive: false, size: 0, pageSize: 0, unit: undefined }
+    propose({ type: 'open', session, seq: 1, settled: 0, at: 0, path, ...options })
+    return { session, propose }
+  }
+
+  private async applied(index: number): Promise<void> {
     const leader = this.leader!
-    const propose = (command: Command): number => leader.core.root.node!.propose(encodeCommand(command)).index
-    const at = 0
-    const session = propose({ type: 'openSession', clientId: `truncates ${file}`, ttlMs: 600_000, at })
-    const { path } = leader.core.root.replica.applier.state.file(file)!
-    const request = { session, settled: 0, at }
-    propose({
-      type: 'open',
-      ...request,
-      seq: 1,
-      path,
-      create: false,
-      exclusive: false,
-      size: 0,
-      pageSize: 0,
-      unit: undefined
-    })
-    const last = propose({ type: 'truncate', ...request, seq: 2, file, size, tail: undefined })
-    await this.until(() => leader.status.appliedIndex >= last)
+    await this.until(() => leader.status.appliedIndex >= index)
   }
 
   /** Waits until all peers have applied the leader's last entry, and no other follows. */

@@ -215,6 +215,7 @@ export function countStats(client: DsmClient, coverage: Coverage): void {
   coverage.add('invalidations', counters.invalidations)
   coverage.add('evictions', counters.evictions)
   coverage.add('pages written back', counters.writebacks)
+  coverage.add('pages written back as diffs', counters.diffs)
   coverage.add('holds', counters.holds)
   coverage.add('pages read ahead', counters.readAheads)
   coverage.add('pages read ahead in vain', counters.readAheadsWasted)

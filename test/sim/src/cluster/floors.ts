@@ -13,6 +13,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['discards across a new connection', 100],
   ['whole-file handovers', 2000],
   ['private copies killed by a discard', 2000],
+  ['pages written back as diffs', 2500],
   ['holds', 200],
   ['BusyError', 120],
   ['private writes', 5000],

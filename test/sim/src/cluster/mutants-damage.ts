@@ -30,7 +30,7 @@ export const DAMAGE_MUTANTS: readonly Mutant[] = [
     replace: ''
   },
   {
-    name: 'a damaged page that is cut becomes zeros',
+    name: 'a damaged page that an entry changes becomes zeros',
     rule: DAMAGE,
     file: CHANGES,
     find: 'this.store.lose(file.id, page, index);',

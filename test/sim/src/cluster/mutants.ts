@@ -2,6 +2,7 @@
 import type { Mutant, Suite } from '../mutants/mutant.js'
 import { CLIENT_MUTANTS } from './mutants-client.js'
 import { DAMAGE_MUTANTS } from './mutants-damage.js'
+import { DIFF_MUTANTS } from './mutants-diffs.js'
 import { IDENTITY_MUTANTS } from './mutants-identity.js'
 import { LEADER_MUTANTS } from './mutants-leader.js'
 import { LOG_MUTANTS } from './mutants-log.js'
@@ -16,6 +17,7 @@ const MUTANTS: readonly Mutant[] = [
   ...SCRUB_MUTANTS,
   ...DAMAGE_MUTANTS,
   ...CLIENT_MUTANTS,
+  ...DIFF_MUTANTS,
   ...IDENTITY_MUTANTS,
   ...MEMBERSHIP_MUTANTS
 ]

@@ -1,4 +1,5 @@
-import { DamagedPageError, type Applied, type StateView } from '@quire/store/internal'
+import { assert, patchPage } from '@quire/protocol'
+import { DamagedPageError, decodeCommand, type Applied, type StateView } from '@quire/store/internal'
 import type { ClientView } from '@quire/dsm-client/internal'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES } from './page-layout.js'
@@ -80,8 +81,8 @@ export class PageInvariants {
         }
         return
       case 'writeback':
-        for (const outcome of applied.outcomes) {
-          if (isVersion(state, outcome.file, outcome.page, index)) this.commit(state, outcome.file, outcome.page)
+        for (const [i, outcome] of applied.outcomes.entries()) {
+          if (isVersion(state, outcome.file, outcome.page, index)) this.written(peer, index, i)
         }
         return
       case 'session-ended':
@@ -110,6 +111,23 @@ export class PageInvariants {
       case 'unlinked':
       case 'linked':
       case 'failed':
+    }
+  }
+
+  /** The entry has stored its page `i`. The first peer to apply it may have lost the page, if it is a diff. */
+  private written(peer: SimPeer, index: number, i: number): void {
+    const { log, applier } = peer.core!.root.replica
+    const [entry] = log.entries(index, index + 1, 1)
+    const { command } = decodeCommand(entry!.data)
+    assert(command.type === 'writeback', `entry ${index} is a ${command.type}, and was applied as a writeback`)
+    const { file, page, ranges, bytes } = command.pages[i]!
+    try {
+      this.commit(applier.state, file, page)
+    } catch (error) {
+      if (!(error instanceof DamagedPageError) || ranges === undefined) throw error
+      const model = this.model(file, page)
+      model.committed = model.committed.slice()
+      patchPage(model.committed, { ranges, bytes })
     }
   }
 

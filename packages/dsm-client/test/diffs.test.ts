@@ -1,0 +1,141 @@
+/** Diffs of pages that this client owns (docs/coherence.md, Diffs), one message at a time. */
+import { NoSpaceError, errorToWire, type PageWrite } from '@quire/protocol'
+import { describe, expect, it } from 'vitest'
+import { Twins } from '../src/core/twins.js'
+import type { Page } from '../src/core/page.js'
+import { CoreHarness, PAGE } from './support/core.js'
+
+/** Writes one byte of page 0. */
+function write(h: CoreHarness, value: number, offset = 8, page = 0): void {
+  const { bytes } = h.access(page, 'write')
+  bytes![offset] = value
+}
+
+function flushed(h: CoreHarness): PageWrite {
+  h.flush(0)
+  const writeback = h.take('writeback')
+  h.acknowledge(writeback)
+  return writeback.pages[0]!
+}
+
+const one = (offset: number, value: number) => ({ ranges: [{ offset, length: 1 }], bytes: Uint8Array.of(value) })
+
+/** Sixteen twins fit. */
+const connected = () => new CoreHarness({ cacheBytes: 16 * 16 * PAGE }).connect()
+
+describe('a writeback of few changes', () => {
+  it('a writeback of few changes has the changed bytes alone, from the first write on', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    expect(flushed(h)).toMatchObject({ seq: 1, ...one(8, 1) })
+    write(h, 2, 100)
+    expect(flushed(h)).toMatchObject({ seq: 2, ...one(100, 2) })
+    expect(h.core.counters).toMatchObject({ writebacks: 2, diffs: 2, bytesOut: 2 })
+  })
+
+  it('a writeback of few changes has no bytes if all have their old values again', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    write(h, 0)
+    expect(flushed(h)).toMatchObject({ seq: 1, ranges: [], bytes: new Uint8Array(0) })
+  })
+
+  it('a writeback of few changes is whole while the one before is under way, and then again has few bytes', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.flush(0)
+    const first = h.take('writeback')
+    // Back to the value that the cluster has: a diff against that would be empty, and the change on its way stay.
+    write(h, 0)
+    h.flush(0)
+    const second = h.take('writeback')
+    expect(second.pages[0]).toMatchObject({ seq: 2, bytes: new Uint8Array(PAGE) })
+    expect(second.pages[0]!.ranges).toBeUndefined()
+    h.acknowledge(first)
+    write(h, 3)
+    h.flush(0)
+    const third = h.take('writeback')
+    expect(third.pages[0]!.ranges).toBeUndefined()
+    h.acknowledge(second)
+    h.acknowledge(third)
+    write(h, 4)
+    expect(flushed(h)).toMatchObject({ seq: 4, ...one(8, 4) })
+  })
+
+  it('a writeback of few changes is whole after a refusal, and after a broken connection', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.flush(0)
+    const { req } = h.take('writeback')
+    h.receive({ type: 'writebackFailed', term: 5, req, error: errorToWire(new NoSpaceError('peer')) })
+    expect(flushed(h).ranges).toBeUndefined()
+    write(h, 2)
+    h.flush(0)
+    h.take('writeback')
+    h.disconnect()
+    h.connect()
+    const again = h.take('writeback')
+    expect(again.pages[0]!.ranges).toBeUndefined()
+    h.acknowledge(again)
+    write(h, 3)
+    expect(flushed(h).ranges).toHaveLength(1)
+  })
+
+  it('a writeback of few changes is whole if the peers lack its base, and its flush waits for that', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    const flush = h.flush(0)
+    h.acknowledge(h.take('writeback'), { result: 'base' })
+    expect(flush.done).toBe(0)
+    const whole = h.take('writeback')
+    expect(whole.pages[0]).toMatchObject({ seq: 2 })
+    expect(whole.pages[0]!.ranges).toBeUndefined()
+    expect(whole.pages[0]!.bytes[8]).toBe(1)
+    h.acknowledge(whole)
+    expect(flush.done).toBe(1)
+  })
+
+  it('a writeback of few changes has those under a pin as of the time when it leaves', () => {
+    const h = connected()
+    h.have(0, 'write')
+    const pin = h.access(0, 'write', { pin: true })
+    pin.bytes![8] = 1
+    expect(flushed(h)).toMatchObject(one(8, 1))
+    pin.bytes![9] = 2
+    expect(flushed(h)).toMatchObject(one(9, 2))
+    pin.bytes![10] = 3
+    pin.unpin()
+    expect(flushed(h)).toMatchObject(one(10, 3))
+  })
+})
+
+describe('twins', () => {
+  const page = (): Page => ({ epoch: 1, seq: 0, frame: { bytes: new Uint8Array(PAGE) } }) as unknown as Page
+
+  it('twins take no more than their bytes, and the oldest goes first', () => {
+    const twins = new Twins(2 * PAGE)
+    const [a, b, c] = [page(), page(), page()] as const
+    for (const each of [a, b, c]) twins.beforeWrite(each)
+    expect([a, b, c].map((each) => twins.diff(each, new Uint8Array(PAGE)) !== undefined)).toEqual([false, true, true])
+  })
+
+  it('twins of another epoch or sequence are no base', () => {
+    const twins = new Twins(2 * PAGE)
+    const a = page()
+    twins.beforeWrite(a)
+    a.seq = 1
+    expect(twins.diff(a, new Uint8Array(PAGE))).toBeUndefined()
+    twins.sent(a, new Uint8Array(PAGE))
+    twins.stored(a, 2, 1)
+    expect(twins.diff(a, new Uint8Array(PAGE))).toBeUndefined()
+    twins.stored(a, 1, 1)
+    expect(twins.diff(a, new Uint8Array(PAGE))).toBeDefined()
+    a.epoch = 2
+    expect(twins.diff(a, new Uint8Array(PAGE))).toBeUndefined()
+  })
+})

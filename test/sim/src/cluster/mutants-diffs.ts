@@ -1,0 +1,64 @@
+/** Mutants of diffs and their twins. */
+import type { Mutant } from '../mutants/mutant.js'
+
+const DIFFS = 'docs/coherence.md, Diffs'
+const TWINS = 'dsm-client/dist/core/twins.js'
+const CHANGES = 'store/dist/state/page-changes.js'
+
+/** A twin counts before the cluster has stored its bytes. After a broken connection, it may never do so. */
+const EARLY_TWIN = { file: TWINS, find: 'twin?.isStored === true &&', replace: 'twin !== undefined &&' }
+
+export const DIFF_MUTANTS: readonly Mutant[] = [
+  {
+    name: 'a diff is applied to whatever the page has',
+    rule: DIFFS,
+    file: CHANGES,
+    find: 'else if (seq === owner.seq + 1)',
+    replace: 'else if (true)',
+    and: [EARLY_TWIN]
+  },
+  {
+    name: 'a diff without its base is called stale',
+    rule: DIFFS,
+    file: CHANGES,
+    find: "result: 'base' }",
+    replace: "result: 'stale' }",
+    and: [EARLY_TWIN]
+  },
+  {
+    name: 'a diff without its base is called stored',
+    rule: DIFFS,
+    file: CHANGES,
+    find: "result: 'base' }",
+    replace: "result: 'stored' }",
+    and: [EARLY_TWIN]
+  },
+  {
+    name: 'a twin shares the memory of its page',
+    rule: DIFFS,
+    file: TWINS,
+    find: 'page.frame.bytes.slice()',
+    replace: 'page.frame.bytes'
+  },
+  {
+    name: 'a twin outlives its epoch',
+    rule: DIFFS,
+    file: TWINS,
+    find: 'twin.epoch === page.epoch && twin.seq === page.seq ? twin.bytes',
+    replace: 'twin.seq === page.seq ? twin.bytes'
+  },
+  {
+    name: 'a twin outlives its sequence',
+    rule: DIFFS,
+    file: TWINS,
+    find: 'twin.epoch === page.epoch && twin.seq === page.seq ? twin.bytes',
+    replace: 'twin.epoch === page.epoch ? twin.bytes'
+  },
+  {
+    name: 'a diff changes the bytes of the version before',
+    rule: DIFFS,
+    file: CHANGES,
+    find: 'stored?.slice() ??',
+    replace: 'stored ??'
+  }
+]
