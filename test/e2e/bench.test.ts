@@ -30,7 +30,7 @@ describe('the benchmark', () => {
   it.each([
     ['pin-hit,warm-read,first-reads', ['pin-hit', 'warm-read', 'first-reads']],
     ['read-fault,scan,write-fault', ['read-fault', 'scan', 'write-fault']],
-    ['fill,commit', ['fill', 'put', 'commit']],
+    ['fill,commit,log', ['fill', 'put', 'commit', 'log']],
     ['writers,ping-pong,readers,directory', ['writers', 'ping-pong', 'readers', 'directory']]
   ])('the benchmark prints each comparison of %s as one line of JSON', async (names, expected) => {
     const rows = parse(await bench('--smoke', '--rows', names))

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { grown, logSize } from './log-size.js'
 import { alone, compared, type Row, type Target } from './rows.js'
 import type { Figures } from './tasks/contest.js'
 import { PAGE_BYTES } from './tasks/parties.js'
@@ -100,6 +101,16 @@ export const CONTESTS = {
     return [compared('commit', 'us', figures, ['quire', 'etcd put'], { most: 1.1 })]
   },
 
+  log: async (world) => {
+    const single = await logOf(world, 1, few(world, 400))
+    const crowd = await logOf(world, 64, few(world, 100))
+    return [
+      alone('log', 'entry of a commit of 64 bytes', 'bytes', single.entries, { most: 160 }),
+      alone('log', 'a commit alone', 'bytes', single.perCommit, { most: 512 }),
+      alone('log', 'a commit among 64 writers', 'bytes', crowd.perCommit, { most: 256 })
+    ]
+  },
+
   'ping-pong': async (world) => {
     const workers = await world.workers(2)
     const figures = await inTurn(world, ['quire', 'etcd'], async (on) => {
@@ -193,6 +204,32 @@ async function writersOf(world: World, label: string, clients: number, target: T
   })
   const row = compared('writers', '1/s', figures, ['quire', 'etcd'], target)
   return { ...row, metric: `${label} ${row.metric}` }
+}
+
+/** What one commit writes to the log of a peer, and the size of its entry. */
+async function logOf(
+  world: World,
+  writers: number,
+  commits: number
+): Promise<{ readonly perCommit: readonly number[]; readonly entries: readonly number[] }> {
+  const worker = await first(world)
+  const { dataDir } = world.cluster.members()[0]!
+  const written = async (commits: number): Promise<{ readonly bytes: number; readonly entry: number }> => {
+    const before = logSize(dataDir)
+    await worker.run('commits', { writers, commits })
+    const after = logSize(dataDir)
+    return { bytes: grown(before, after), entry: after.lastBatches }
+  }
+  const perCommit: number[] = []
+  const entries: number[] = []
+  for (let round = 0; round < world.rounds; round++) {
+    // The same without the commits to measure: the file is opened, its pages get their owner, and it is closed.
+    const few = await written(1)
+    const many = await written(1 + commits)
+    perCommit.push((many.bytes - few.bytes) / (writers * commits))
+    entries.push(many.entry)
+  }
+  return { perCommit, entries }
 }
 
 /** CPU time of the peers and the worker since their starts. */

@@ -3,9 +3,11 @@ import { fill, scan, type BulkAsk } from './tasks/bulk.js'
 import type { Figures } from './tasks/contest.js'
 import {
   changer,
+  commits,
   pingPong,
   reader,
   writers,
+  type CommitsAsk,
   type CrowdAsk,
   type ReaderAnswer,
   type WritersAsk
@@ -29,6 +31,7 @@ export interface Tasks {
   scan: { ask: BulkAsk; answer: Figures }
   fill: { ask: BulkAsk; answer: Figures }
   writers: { ask: WritersAsk; answer: number }
+  commits: { ask: CommitsAsk; answer: undefined }
   pingPong: { ask: CrowdAsk; answer: number }
   reader: { ask: CrowdAsk; answer: ReaderAnswer }
   changer: { ask: CrowdAsk; answer: number }
@@ -59,6 +62,7 @@ const RUN: Run = {
   scan: (ask) => scan(parties!, ask),
   fill: (ask) => fill(parties!, ask),
   writers: (ask) => writers(parties!, ask),
+  commits: (ask) => commits(parties!, ask),
   pingPong: (ask) => pingPong(parties!, ask),
   reader: (ask) => reader(parties!, ask),
   changer: (ask) => changer(parties!, ask),

@@ -39,6 +39,26 @@ export async function writers({ client, etcd }: Parties, { on, index, ms, writer
   return commits / ((performance.now() - begin) / 1000)
 }
 
+export interface CommitsAsk {
+  readonly writers: number
+  /** Of each writer. */
+  readonly commits: number
+}
+
+/** So many writers at once each change 64 bytes of a page of their own, and make each change durable. */
+export async function commits({ client }: Parties, { writers, commits }: CommitsAsk): Promise<undefined> {
+  await using file = await client.open(`/bench/commits of ${writers}`, { create: true, size: writers * PAGE_BYTES })
+  await using mapping = await file.mmap()
+  const writer = async (place: number): Promise<void> => {
+    for (let i = 0; i < commits; i++) {
+      await mapping.write(place, filled(64, i))
+      await mapping.msync(place, 64)
+    }
+  }
+  await Promise.all(Array.from({ length: writers }, (_, number) => writer(number * PAGE_BYTES)))
+  return undefined
+}
+
 /** Two workers increment one number in turn. Returns the handoffs of this one a second. */
 export async function pingPong(parties: Parties, { on, index, ms }: CrowdAsk): Promise<number> {
   return on === 'quire' ? pingPongOnPage(parties, index, ms) : pingPongOnKey(parties, index, ms)
