@@ -65,6 +65,35 @@ describe('a page that another session wants', () => {
     h.take('ownerAckDirty')
   })
 
+  it('a page that another session wants goes at once if the client changed it once, and then only looked at it', () => {
+    const h = new CoreHarness().connect()
+    for (let i = 0; i < 5; i++) {
+      turn(h, 1)
+      h.take('ownerAckDirty')
+      h.access(0, 'write')
+      h.grant(h.take('fault'), { epoch: h.now + 2 })
+      for (let look = 0; look < 10; look++) {
+        h.access(0, 'read')
+        const pin = h.access(0, 'write', { pin: true })
+        h.core.unpin(pin.page!, 'write', false)
+      }
+      h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, count: 1, after: 0 })
+      h.take('ownerAckDirty')
+      h.advance(1)
+    }
+  })
+
+  it('a page that another session wants stays if pins change it again and again', () => {
+    const h = new CoreHarness().connect()
+    turn(h, 1)
+    h.take('ownerAckDirty')
+    h.access(0, 'write')
+    h.grant(h.take('fault'), { epoch: h.now + 2 })
+    for (let i = 0; i < 3; i++) h.access(0, 'write', { pin: true }).unpin()
+    h.receive({ type: 'revoke', term: h.term, op: 1, file: FILE, page: 0, count: 1, after: 0 })
+    expect(h.nothingSent).toBe(true)
+  })
+
   it('a page that the client only reads goes at once', () => {
     const h = new CoreHarness().connect()
     h.have(0, 'read')

@@ -20,7 +20,7 @@ export async function pinRange(
     const isShort = offset + length > space.size
     if (!isShort && host.isLeaseValid()) return new FilePin(file, pages, offset, length, access, call)
     // The program has not seen these bytes, so the history gets no operation.
-    for (const page of pages) host.table.unpin(page, access)
+    for (const page of pages) host.table.unpin(page, access, false)
     if (isShort) throw new SizeMoved()
     await host.whenActive(signal)
   }
@@ -50,12 +50,17 @@ function pinPages(
   return host.wait(start, signal, () => new BusyError(path, space.held.firstMissing(first, pinned) * pageSize))
 }
 
+/** The largest range whose bytes at the start of a pin are kept, to tell whether the program changes them. */
+const MAX_KEPT_BYTES = 256
+
 /** A pin of pages of the file. */
 class FilePin implements PinnedRange {
   readonly bytes: Uint8Array
   private isHeld = true
   /** The bytes at the start, if there is a history: only the difference shows what the program wrote. */
   private readonly before: { readonly bytes: Uint8Array; readonly versions: readonly number[] } | undefined
+  /** The bytes at the start of a short pin for writing. */
+  private readonly start: Uint8Array | undefined
 
   constructor(
     private readonly file: OpenFile,
@@ -68,6 +73,7 @@ class FilePin implements PinnedRange {
     const { buffer, byteOffset } = pages[0]!.frame!.bytes
     this.bytes = new Uint8Array(buffer, byteOffset + (offset % file.pageSize), length)
     if (file.host.recorder.isOn) this.before = { bytes: this.bytes.slice(), versions: pages.map(versionOf) }
+    if (access === 'write' && length <= MAX_KEPT_BYTES) this.start = this.bytes.slice()
   }
 
   get wanted(): boolean {
@@ -85,7 +91,8 @@ class FilePin implements PinnedRange {
     const { host } = this.file
     const misuse = this.findMisuse()
     this.record()
-    for (const page of this.pages) host.table.unpin(page, this.access)
+    const hasChanged = this.access === 'write' && this.start?.every((byte, i) => byte === this.bytes[i]) !== true
+    for (const page of this.pages) host.table.unpin(page, this.access, hasChanged)
     if (misuse !== undefined) throw misuse
   }
 

@@ -202,8 +202,8 @@ export class Coherence implements PageBackend {
     return this.table.access(file, index, waiter)
   }
 
-  unpin(page: Page, access: Access): void {
-    this.table.unpin(page, access)
+  unpin(page: Page, access: Access, hasChanged?: boolean): void {
+    this.table.unpin(page, access, hasChanged)
   }
 
   /** How many pages wait or are on their way, in faults and in writebacks. */

@@ -53,7 +53,7 @@ export class FaultQueue {
       queue.add(page)
       return
     }
-    page.uses = 0
+    page.changes = 0
     backend.fault(page, access)
   }
 

@@ -11,20 +11,21 @@ const MAX_REMEMBERED = 4096
 /**
  * Learns how long to hold each page.
  *
- * A page starts without a hold time. The time grows whenever a demotion interrupts a run of accesses, and shrinks
+ * A page starts without a hold time. The time grows whenever a demotion interrupts a run of changes, and shrinks
  * whenever it does not.
  */
 export class HoldTimes {
   /** Milliseconds by page, the least recently demoted first. */
   private readonly times = new Map<string, number>()
 
-  /** A demotion arrives: learns from the accesses since the grant. */
+  /** A demotion arrives: learns from the changes since the grant. */
   wanted(page: Page): void {
     const key = keyOf(page)
     const before = this.times.get(key) ?? 0
     this.times.delete(key)
-    // A single access needs no hold: keeping the page would only cost the other client time.
-    const after = page.uses > 1 ? Math.min(MAX_HOLD_MS, Math.max(FIRST_HOLD_MS, before * 2)) : before / 2
+    // A single change needs no hold: keeping the page would only cost the other client time. A program that looks again
+    // and again whether it is its turn changes nothing, and would keep the page from those that it waits for.
+    const after = page.changes > 1 ? Math.min(MAX_HOLD_MS, Math.max(FIRST_HOLD_MS, before * 2)) : before / 2
     if (after < FIRST_HOLD_MS) return
     this.times.set(key, after)
     if (this.times.size > MAX_REMEMBERED) this.times.delete(this.times.keys().next().value!)

@@ -204,7 +204,10 @@ export class PageTable {
     const page = this.page(file, index)!
     this.counters.hits++
     page.touch()
-    if (access === 'write') this.beginWrite(page)
+    if (access === 'write') {
+      page.changes++
+      this.beginWrite(page)
+    }
     this.changed(page)
     return page.frame!.bytes
   }
@@ -214,10 +217,14 @@ export class PageTable {
     this.frames.writeBackEarly()
   }
 
-  /** Ends a pin of `page`, the page that its waiter ran with. */
-  unpin(page: Page, access: Access): void {
+  /**
+   * Ends a pin of `page`, the page that its waiter ran with. Without `hasChanged`, the program is known to have left the
+   * bytes as they were.
+   */
+  unpin(page: Page, access: Access, hasChanged = access === 'write'): void {
     if (access === 'write') page.writePins--
     else page.readPins--
+    if (hasChanged) page.changes++
     assert(
       page.readPins >= 0 && page.writePins >= 0,
       `page ${page.file}:${page.index} was unpinned more often than it was pinned`
@@ -341,7 +348,7 @@ export class PageTable {
     if (waiter.pin) {
       if (waiter.access === 'write') page.writePins++
       else page.readPins++
-    }
+    } else if (waiter.access === 'write') page.changes++
     waiter.run(page.frame!.bytes, page)
     this.changed(page)
     this.writeBackEarly()

@@ -60,8 +60,8 @@ export class Page {
   accessed = false
   /** The page was read ahead, and the program has not read it yet. */
   readAhead: ReadAheadObserver | undefined
-  /** Accesses since the last grant. */
-  uses = 0
+  /** Accesses since the last grant that have changed something, as far as the client can tell. */
+  changes = 0
   /** When the last grant arrived, in milliseconds. */
   grantedAt = 0
   readonly waiters: PageWaiter[] = []
@@ -110,7 +110,6 @@ export class Page {
   /** The program uses the page. */
   touch(): void {
     this.accessed = true
-    this.uses++
     if (this.readAhead === undefined) return
     this.readAhead.used()
     this.readAhead = undefined

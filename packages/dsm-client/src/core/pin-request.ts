@@ -31,7 +31,7 @@ export interface PinnableTable {
   }
   access(file: number, index: number, waiter: PageWaiter): () => void
   prefetch(space: AddressSpacePages, index: number, access: Access, fail: (error: Error) => void): () => void
-  unpin(page: Page, access: Access): void
+  unpin(page: Page, access: Access, hasChanged?: boolean): void
   forgetIfUnused(page: Page): void
 }
 
@@ -294,7 +294,7 @@ class PinRequest {
     this.givesWayAt = Infinity
     for (const withdraw of withdrawals) withdraw()
     this.unreserve()
-    for (const page of pinned) this.table.unpin(page, this.target.access)
+    for (const page of pinned) this.table.unpin(page, this.target.access, false)
     this.forgetPages()
   }
 
