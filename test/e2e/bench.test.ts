@@ -53,15 +53,19 @@ describe('the benchmark', () => {
 
   it('the benchmark writes the requested rows to a file, and leaves nothing else behind', async () => {
     const file = join(folder, 'rows.ndjson')
-    expect(await bench('--smoke', '--rows', 'read-fault', '--json', file)).toBe('')
+    const [table, chart] = [join(folder, 'rows.md'), join(folder, 'rows.svg')]
+    const files = ['--json', file, '--markdown', table, '--chart', chart]
+    expect(await bench('--smoke', '--rows', 'read-fault', ...files)).toBe('')
     const rows = parse(await readFile(file, 'utf8'))
     expect(new Set(rows.map(({ row }) => row))).toEqual(new Set(['read-fault']))
-    expect(await readdir(folder)).toEqual(['rows.ndjson'])
+    expect(await readFile(table, 'utf8')).toContain('| read-fault | against libp2p |')
+    expect(await readFile(chart, 'utf8')).toContain('read-fault: against libp2p')
+    expect((await readdir(folder)).sort()).toEqual(['rows.md', 'rows.ndjson', 'rows.svg'])
   })
 
   it('the benchmark refuses an unknown row', async () => {
     const names =
-      'pin-hit, warm-read, first-reads, read-fault, scan, write-fault, fill, writers, commit, ping-pong, readers, directory'
+      'pin-hit, warm-read, first-reads, read-fault, scan, write-fault, fill, writers, commit, log, ping-pong, readers, directory'
     await expect(bench('--rows', 'slow-read')).rejects.toMatchObject({
       code: 2,
       stderr: `there is no row slow-read; the rows are ${names}\n`

@@ -9,19 +9,23 @@ import { parseArgs } from 'node:util'
 import Table from 'cli-table3'
 import { runCommand, UsageError } from './command.js'
 import { CONTESTS, type ContestName } from './contests.js'
+import { chartOf, markdownOf } from './report.js'
 import type { Row } from './rows.js'
 import { startWorld } from './world.js'
 
 const NAMES = Object.keys(CONTESTS) as ContestName[]
-const USAGE = `usage: pnpm bench [--rows ROW,ROW | --profile ROW] [--rounds N] [--json FILE] [--smoke]
+const USAGE = `usage: pnpm bench [--rows ROW,ROW | --profile ROW] [--rounds N] [--json FILE] [--markdown FILE]
+                  [--chart FILE] [--smoke]
 
   --rows ROW,ROW  rows to measure, default all: ${NAMES.join(', ')}
   --profile ROW   measures this row and leaves a CPU profile of each process; profiling makes it slower
   --rounds N      paired rounds of each row, default 5
   --json FILE     file for the results, one JSON object per line; default standard output
+  --markdown FILE file for a table of the results
+  --chart FILE    file for a chart (SVG) of the ratios
   --smoke         takes few samples, to see that the benchmark works
 
-Redis and etcd take part where they are installed (apt-get install redis-server etcd-server).`
+Redis and etcd take part where they are installed (apt-get install redis-server etcd-server). All data is below TMPDIR.`
 
 const DEADLINE_MS = 3_600_000
 
@@ -29,6 +33,8 @@ interface Options {
   readonly names: readonly ContestName[]
   readonly rounds: number
   readonly json: string | undefined
+  readonly markdown: string | undefined
+  readonly chart: string | undefined
   readonly isSmoke: boolean
   readonly isProfiled: boolean
 }
@@ -38,6 +44,8 @@ function read(args: string[]): Options {
     args,
     options: {
       json: { type: 'string' },
+      markdown: { type: 'string' },
+      chart: { type: 'string' },
       profile: { type: 'string' },
       rows: { type: 'string' },
       rounds: { type: 'string' },
@@ -51,22 +59,32 @@ function read(args: string[]): Options {
   if (unknown !== undefined) throw new UsageError(`there is no row ${unknown}; the rows are ${NAMES.join(', ')}`)
   const rounds = Number(values.rounds ?? (values.smoke ? 1 : 5))
   if (!Number.isSafeInteger(rounds) || rounds < 1) throw new UsageError(`${values.rounds} is no number of rounds`)
-  return { names: names as ContestName[], rounds, json: values.json, isSmoke: values.smoke, isProfiled }
+  const { json, markdown, chart, smoke } = values
+  return { names: names as ContestName[], rounds, json, markdown, chart, isSmoke: smoke, isProfiled }
 }
 
-async function run({ names, rounds, json, isSmoke, isProfiled }: Options, folder: string): Promise<number> {
+async function run(
+  { names, rounds, json, markdown, chart, isSmoke, isProfiled }: Options,
+  folder: string
+): Promise<number> {
   if (isProfiled) profileAll()
   const world = await startWorld(folder, rounds, isSmoke)
   const rows: Row[] = []
   for (const name of names) rows.push(...(await CONTESTS[name](world)))
   if (process.stdout.isTTY) {
     console.log(tableOf(rows))
-    console.log(`${availableParallelism()} cores of ${cpus()[0]?.model ?? 'unknown'}, load ${loadavg()[0]!.toFixed(1)}`)
+    console.log(machine())
   }
+  if (markdown !== undefined) writeFileSync(markdown, `${markdownOf(rows)}\n${machine()}, ${rounds} rounds\n`)
+  if (chart !== undefined) writeFileSync(chart, chartOf(rows))
   const lines = rows.map((each) => `${JSON.stringify(each)}\n`).join('')
   if (json !== undefined) writeFileSync(json, lines)
   else if (!process.stdout.isTTY) process.stdout.write(lines)
   return 0
+}
+
+function machine(): string {
+  return `${availableParallelism()} cores of ${cpus()[0]?.model ?? 'unknown'}, load ${loadavg()[0]!.toFixed(1)}`
 }
 
 /** Processes that are started from now on leave their profiles. */

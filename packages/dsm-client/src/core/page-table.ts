@@ -218,8 +218,8 @@ export class PageTable {
   }
 
   /**
-   * Ends a pin of `page`, the page that its waiter ran with. Without `hasChanged`, the program is known to have left the
-   * bytes as they were.
+   * Ends a pin of `page`, the page that its waiter ran with. Without `hasChanged`, the program has left the bytes as
+   * they were.
    */
   unpin(page: Page, access: Access, hasChanged = access === 'write'): void {
     if (access === 'write') page.writePins--
