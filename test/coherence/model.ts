@@ -25,8 +25,8 @@ const CELLS = 8
 const CELL_BYTES = PAGE_BYTES / CELLS
 /** The model looks for effects after each call. */
 const SILENT: CoherenceObserver = { output() {}, writing() {}, written() {} }
-/** Sixteen frames, so that more pages must be reclaimed. */
-const CACHE_BYTES = 65_536
+/** Sixteen frames and one twin, so that more pages must be reclaimed; or room for all frames and sixteen twins. */
+const CACHE_BYTES = [65_536, 1024 * 1024]
 /** Runs with bytes have three pages at most, so that grants come in parts. */
 const MAX_RUN_BYTES = 3 * PAGE_BYTES
 
@@ -332,7 +332,7 @@ export class CoherenceModel {
   // ---- set-up and end
 
   private newClient(name: number): Client {
-    const core = new Coherence(createSlabFrameProvider(CACHE_BYTES), zeroCounters(), SILENT)
+    const core = new Coherence(createSlabFrameProvider(this.pick(CACHE_BYTES)), zeroCounters(), SILENT)
     const lanes = <T>(): Record<LaneName, T[]> => ({ control: [], bulk: [] })
     return {
       name,

@@ -41,7 +41,10 @@ export interface DsmClientInit {
    * cluster accepts that admits every client.
    */
   readonly privateKey?: PrivateKey
-  /** The most bytes of page frames, from 65,536. Default 64 MiB. Twins of pages take up to a sixteenth besides. */
+  /**
+   * The most bytes of page frames, from 65,536. Default 64 MiB. The client keeps up to a sixteenth besides, to tell
+   * which bytes have changed.
+   */
   readonly cacheBytes?: number
   /**
    * How long the cluster keeps this client's pages for it while it is silent: 500 to 600,000. Default 10,000. If the

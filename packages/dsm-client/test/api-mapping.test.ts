@@ -205,6 +205,24 @@ describe('a pin', () => {
     expect(world.leader.last('ownerAckDirty').op).toBe(4)
   })
 
+  it.each([
+    ['goes at once after pins that leave it as it is', 4, () => {}, true],
+    ['goes at once after pins that write the same bytes again', 4, (pinned: Uint8Array) => pinned.fill(7), true],
+    ['stays for a moment after pins that change it', 4, (pinned: Uint8Array, i: number) => pinned.fill(i), false],
+    ['stays for a moment after pins of more bytes than the client compares', 257, () => {}, false]
+  ])('a page that another client wants %s', async (_, length, use, isGone) => {
+    await mapping.write(0, bytes(length, 7))
+    for (let i = 0; i < 10; i++) {
+      using pin = await mapping.pin(0, length, 'write')
+      use(pin.bytes, i)
+    }
+    world.leader.send({ type: 'revoke', term: 1, op: 4, file: Number(file.id), page: 0, count: 1, after: 0 })
+    await world.clock.advance(0.1)
+    expect(world.leader.of('ownerAckDirty')).toHaveLength(isGone ? 1 : 0)
+    await world.clock.advance(10)
+    expect(world.leader.of('ownerAckDirty')).toHaveLength(1)
+  })
+
   it('a pin fails with CacheFullError if other pins fill the cache', async () => {
     const large = await client.open('/large', { create: true, size: 20 * PAGE })
     const map = await large.mmap()

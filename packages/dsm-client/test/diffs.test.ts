@@ -114,14 +114,81 @@ describe('a writeback of few changes', () => {
   })
 })
 
+describe('many small changes', () => {
+  it('many small changes share messages, also on a line that has carried little', () => {
+    const h = connected()
+    for (let page = 0; page < 16; page++) {
+      h.have(page, 'write')
+      write(h, 1, 8, page)
+    }
+    // As on a new connection.
+    h.core.limitBulk(4224, 0)
+    h.flush(0, 15)
+    expect(h.take('writeback').pages).toHaveLength(16)
+  })
+
+  it('many small changes count with the sizes of their pages against the credit', () => {
+    const h = new CoreHarness({ cacheBytes: 16 * 16 * PAGE }).connect({ creditBytes: 3 * PAGE })
+    for (let page = 0; page < 5; page++) {
+      h.have(page, 'write')
+      write(h, 1, 8, page)
+    }
+    h.flush(0, 4)
+    const first = h.take('writeback')
+    expect(first.pages).toHaveLength(3)
+    expect(h.nothingSent).toBe(true)
+    h.acknowledge(first)
+    expect(h.take('writeback').pages).toHaveLength(2)
+  })
+
+  it('many small changes leave no faster than the line carries them', () => {
+    const count = 100
+    const h = new CoreHarness({ cacheBytes: 16 * 128 * PAGE }).connect()
+    for (let page = 0; page < count; page++) {
+      h.have(page, 'write')
+      write(h, 1, 8, page)
+    }
+    h.core.limitBulk(1024, 0)
+    h.flush(0, count - 1)
+    const pages = h.sent.reduce(
+      (sum, { message }) => sum + (message.type === 'writeback' ? message.pages.length : 0),
+      0
+    )
+    expect(pages).toBeGreaterThan(16)
+    // Twice the line, at some 40 bytes for each page.
+    expect(pages).toBeLessThan(80)
+  })
+})
+
 describe('twins', () => {
-  const page = (): Page => ({ epoch: 1, seq: 0, frame: { bytes: new Uint8Array(PAGE) } }) as unknown as Page
+  const page = (): Page =>
+    ({ epoch: 1, seq: 0, pageSize: PAGE, frame: { bytes: new Uint8Array(PAGE) } }) as unknown as Page
 
   it('twins take no more than their bytes, and the oldest goes first', () => {
     const twins = new Twins(2 * PAGE)
     const [a, b, c] = [page(), page(), page()] as const
     for (const each of [a, b, c]) twins.beforeWrite(each)
     expect([a, b, c].map((each) => twins.diff(each, new Uint8Array(PAGE)) !== undefined)).toEqual([false, true, true])
+  })
+
+  it('twins that are bases stay when the page of another twin, or of none, leaves', () => {
+    const twins = new Twins(2 * PAGE)
+    const [a, b, c] = [page(), page(), page()] as const
+    for (const each of [a, b]) twins.beforeWrite(each)
+    c.seq = 1
+    twins.sent(c, new Uint8Array(PAGE))
+    expect([a, b].every((each) => twins.hasBase(each))).toBe(true)
+    twins.forget(a)
+    twins.sent(c, new Uint8Array(PAGE))
+    twins.stored(c, 1, 1)
+    expect([a, b, c].map((each) => twins.hasBase(each))).toEqual([false, true, true])
+  })
+
+  it('twins are not made of pages that are larger than all of them together', () => {
+    const twins = new Twins(PAGE - 1)
+    const a = page()
+    twins.beforeWrite(a)
+    expect(twins.hasBase(a)).toBe(false)
   })
 
   it('twins of another epoch or sequence are no base', () => {

@@ -27,8 +27,9 @@ export interface PageDiff {
 }
 
 /**
- * Returns what has changed, or undefined if the diff would be more than half as large as the page. Equal pages have a
- * diff without ranges. Both pages are of one size, a multiple of four, and begin at such a multiple in their buffers.
+ * Returns what has changed, or undefined if the diff would be more than half as large as the page, or have more than
+ * `MAX_DIFF_RANGES`. Equal pages have a diff without ranges. Both pages are of one size, a multiple of four, and begin
+ * at such a multiple in their buffers.
  */
 export function diffPage(before: Uint8Array, after: Uint8Array): PageDiff | undefined {
   assert(before.length === after.length, `a page of ${after.length} bytes, and a twin of ${before.length}`)
@@ -53,7 +54,7 @@ export function isDiffOf(pageSize: number, { ranges, bytes }: PageDiff): boolean
   let reached = 0
   let total = 0
   for (const { offset, length } of ranges) {
-    // Each is below 2^53, and so is their sum of two: no sum of doubles comes out too small.
+    // The sum of two safe integers may be rounded, but not down to the size of a page.
     if (offset < reached || offset + length > pageSize) return false
     reached = offset + length
     total += length

@@ -1,5 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { decode, encode } from '../src/codec.js'
+import { pageWrite } from '../src/files.js'
 import { diffPage, isDiffOf, patchPage, type ByteRange } from '../src/page-diff.js'
 
 const PAGE = 512
@@ -61,6 +63,22 @@ describe('the diff of two pages', () => {
     half[PAGE / 2 - 4] = 1
     expect(diffPage(page(), half)).toBeUndefined()
   })
+
+  it.each([4096, 65_536])(
+    'the diff of two pages of %i bytes has as many ranges as a message may have, or is refused',
+    (size) => {
+      const scattered = (ranges: number): Uint8Array => {
+        const bytes = new Uint8Array(size)
+        for (let i = 0; i < ranges; i++) bytes[i * 15] = 1
+        return bytes
+      }
+      const diff = diffPage(new Uint8Array(size), scattered(256))!
+      expect(diff.ranges).toHaveLength(256)
+      const write = { file: 1, page: 1, epoch: 1, seq: 1, ...diff }
+      expect(decode(pageWrite, encode(pageWrite, write))).toEqual(write)
+      expect(diffPage(new Uint8Array(size), scattered(257))).toBeUndefined()
+    }
+  )
 
   it('the diff of two pages sees a value that has the same bits as another in floating point', () => {
     // NaNs and the two zeros: a comparison of floats would take them for equal, or for different.

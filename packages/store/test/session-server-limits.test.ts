@@ -59,6 +59,24 @@ describe('a client that breaks the protocol', () => {
     await refusedAndClosed(owner, 'ERR_QUOTA')
   })
 
+  it('a client loses its connection if it sends more diffs than their pages have credit, however small they are', async () => {
+    limitGroup({ creditBytes: 8 * 4096 })
+    group.lead(1)
+    const client = await new TestClient(group).connect()
+    await client.control.send(openRequest(1, '/f'))
+    const file = client.control.last('opened')!.stat.id
+    await client.control.send({ type: 'fault', req: 1, file, page: 0, count: 1, access: 'write', have: 0 })
+    group.autoCommit = false
+    const diff = { file, page: 0, epoch: 1, ranges: [], bytes: new Uint8Array(0) }
+    for (let req = 1; req <= 8; req++)
+      await client.bulk.send({ type: 'writeback', req, pages: [{ ...diff, seq: req }] })
+    expect(client.control.closed).toBe(false)
+    await client.bulk.send({ type: 'writeback', req: 9, pages: [{ ...diff, seq: 9 }] })
+    group.autoCommit = true
+    group.commit()
+    await refusedAndClosed(client, 'ERR_QUOTA')
+  })
+
   it('a client loses both lanes if it does not read', async () => {
     limitGroup({ maxOutgoingBytes: 1000 })
     group.lead(1)

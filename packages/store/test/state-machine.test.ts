@@ -3,6 +3,7 @@ import { encode, MAX_FILE_BYTES, VersionMismatchError, type PageWrite } from '@q
 import {
   clusterConfig,
   createStateMachine,
+  DamagedPageError,
   encodeCommand,
   MAX_RELEASED,
   MAX_UNSETTLED_REQUESTS,
@@ -453,6 +454,21 @@ describe('a diff', () => {
     expect(write(3, { bytes: filled(4) })).toBe('stored')
     expect(write(4, change(8, 0))).toBe('stored')
     expect(bytes()).toEqual(patched(filled(4), 8, 0))
+  })
+
+  it('a diff of a page whose rows have gone is not applied to zeros', () => {
+    const store = memoryStore()
+    const h = new Harness(store)
+    const session = h.session()
+    const file = h.file(session)
+    const epoch = h.own(file, 1, session)
+    h.writeback(session, file, 1, epoch, 1, filled(3))
+    store.remove(file, 1, 2)
+    const pages = [{ file, page: 1, epoch, seq: 2, ...change(1, 0) }]
+    const { outcomes } = h.apply<'writeback'>({ type: 'writeback', session, at: 1, pages })
+    expect(outcomes[0]).toMatchObject({ result: 'stored', isLost: true })
+    expect(() => h.machine.page(file, 1)).toThrow(DamagedPageError)
+    expect(h.machine.owner(file, 1)).toMatchObject({ seq: 2 })
   })
 
   it('a diff that comes again changes nothing', () => {

@@ -59,7 +59,7 @@ class FilePin implements PinnedRange {
   private isHeld = true
   /** The bytes at the start, if there is a history: only the difference shows what the program wrote. */
   private readonly before: { readonly bytes: Uint8Array; readonly versions: readonly number[] } | undefined
-  /** The bytes at the start of a short pin for writing. */
+  /** The bytes at the start of a short pin for writing, to tell whether the program has changed them. */
   private readonly start: Uint8Array | undefined
 
   constructor(
@@ -91,9 +91,13 @@ class FilePin implements PinnedRange {
     const { host } = this.file
     const misuse = this.findMisuse()
     this.record()
-    const hasChanged = this.access === 'write' && this.start?.every((byte, i) => byte === this.bytes[i]) !== true
-    for (const page of this.pages) host.table.unpin(page, this.access, hasChanged)
+    for (const page of this.pages) host.table.unpin(page, this.access, this.mayHaveChanged)
     if (misuse !== undefined) throw misuse
+  }
+
+  private get mayHaveChanged(): boolean {
+    if (this.access === 'read') return false
+    return this.start === undefined || this.start.some((byte, i) => byte !== this.bytes[i])
   }
 
   /** Finds a byte that the program wrote under a read pin. It needs the copy that only a history makes. */

@@ -349,6 +349,10 @@ export class Coherence implements PageBackend {
     if (page.epoch !== 0 && this.table.spaceOf(page).held.hasDiffs) this.twins.beforeWrite(page)
   }
 
+  dropped(page: Page): void {
+    this.twins.forget(page)
+  }
+
   writeBack(pages: readonly Page[]): void {
     for (const page of pages) this.writebacks.enqueue(page)
     this.writebacks.pump()

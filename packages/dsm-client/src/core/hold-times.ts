@@ -25,7 +25,8 @@ export class HoldTimes {
     this.times.delete(key)
     // A single change needs no hold: keeping the page would only cost the other client time. A program that looks again
     // and again whether it is its turn changes nothing, and would keep the page from those that it waits for.
-    const after = page.changes > 1 ? Math.min(MAX_HOLD_MS, Math.max(FIRST_HOLD_MS, before * 2)) : before / 2
+    const after =
+      page.changes + page.writePins > 1 ? Math.min(MAX_HOLD_MS, Math.max(FIRST_HOLD_MS, before * 2)) : before / 2
     if (after < FIRST_HOLD_MS) return
     this.times.set(key, after)
     if (this.times.size > MAX_REMEMBERED) this.times.delete(this.times.keys().next().value!)

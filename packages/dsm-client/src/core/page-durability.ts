@@ -70,6 +70,7 @@ export class PageDurability {
   /** Forgets bytes that are durable, or belong to another owner, with the access to them. */
   drop(page: Page): void {
     page.invalidate()
+    this.init.twins.forget(page)
     this.clean(page)
     page.epoch = 0
     page.version = 0
@@ -80,10 +81,11 @@ export class PageDurability {
     const { twins, writebacks } = this.init
     if (outcome.result === 'base') {
       twins.forget(page)
-      if (outcome.seq === page.seq) page.writing = false
-      page.changed = true
-      writebacks.enqueue(page)
-      writebacks.pump()
+      // A newer writeback is whole.
+      if (outcome.seq === page.seq) {
+        page.writing = false
+        writebacks.enqueue(page)
+      }
     } else if (outcome.result === 'stale' && outcome.seq === page.seq) {
       // Rule 14: to a live session, a stale epoch means that a handover has committed these bytes.
       this.drop(page)

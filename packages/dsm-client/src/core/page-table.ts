@@ -31,6 +31,8 @@ export interface PageBackend {
   unmapped?(page: Page): void
   /** The program is about to write to a clean page. Its bytes are still as they were. */
   beforeWrite?(page: Page): void
+  /** The page goes, with its bytes. */
+  dropped?(page: Page): void
   /** Starts to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin or a fault of the page has ended. The backend continues what it held back for that. */
@@ -218,8 +220,8 @@ export class PageTable {
   }
 
   /**
-   * Ends a pin of `page`, the page that its waiter ran with. Without `hasChanged`, the program has left the bytes as
-   * they were.
+   * Ends a pin of `page`, the page that its waiter ran with. `hasChanged` is false if the program is known to have left
+   * the bytes as they were.
    */
   unpin(page: Page, access: Access, hasChanged = access === 'write'): void {
     if (access === 'write') page.writePins--
@@ -388,6 +390,7 @@ export class PageTable {
     this.counters.evictions++
     page.invalidate()
     page.version = 0
+    this.backend.dropped?.(page)
     this.frames.release(page)
   }
 
@@ -395,6 +398,7 @@ export class PageTable {
     this.dropFault(page)
     page.invalidate()
     page.dirty = false
+    this.backend.dropped?.(page)
     this.failWaiters(page, reason)
     for (const flush of page.flushes.splice(0)) flush.fail(reason)
     // A pin outlives the file and the session. Its memory serves nothing else before its release.

@@ -13,7 +13,7 @@ export interface CoherenceCounters {
   handovers: number
   /** Pages sent to the leader to become durable, for any reason. */
   writebacks: number
-  /** Pages among them of which only the changed bytes left. */
+  /** Writebacks among them that carried only the changed bytes of their page. */
   diffs: number
   evictions: number
   /** Pages that arrived before the program asked for them. Each was a read fault, too. */

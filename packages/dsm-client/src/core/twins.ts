@@ -2,22 +2,23 @@
 import { diffPage, type PageDiff } from '@quire/protocol'
 import type { Page } from './page.js'
 
-/** Bytes that the cluster has stored under `epoch` and `seq`, if `isStored`, or gets. */
+/** The bytes of writeback `seq` of `epoch`, or of the grant that has these numbers. */
 interface Twin {
   readonly epoch: number
   readonly seq: number
   readonly bytes: Uint8Array
+  /** The cluster is known to have stored them. */
   isStored: boolean
 }
 
 /**
- * Keeps the newest twins, up to `maxBytes` of them.
+ * Keeps twins, up to `maxBytes` of them. The one that was made first goes first.
  *
  * A twin is the base of a diff only while it has the page's epoch and sequence. So one that is out of date does no
  * harm: the page leaves whole.
  */
 export class Twins {
-  /** The least recently used first. */
+  /** In the order in which they were made. */
   private readonly twins = new Map<Page, Twin>()
   private bytes = 0
 
@@ -25,12 +26,22 @@ export class Twins {
 
   /** The program is about to write to a page whose bytes are those that the cluster has stored. */
   beforeWrite(page: Page): void {
-    if (this.baseOf(page) === undefined) this.set(page, page.frame!.bytes.slice(), true)
+    if (page.pageSize > this.maxBytes || this.baseOf(page) !== undefined) return
+    this.forget(page)
+    for (const oldest of this.twins.keys()) {
+      if (this.hasRoom(page)) break
+      this.forget(oldest)
+    }
+    this.add(page, page.frame!.bytes.slice(), true)
   }
 
-  /** A writeback leaves with these bytes, which nobody changes any more. The page has its sequence already. */
+  /**
+   * A writeback leaves with these bytes, which nobody changes any more. The page has its sequence already. The bytes
+   * take the place of the page's former twin, or free room, but not that of another twin, which may be a base.
+   */
   sent(page: Page, bytes: Uint8Array): void {
-    this.set(page, bytes, false)
+    this.forget(page)
+    if (this.hasRoom(page)) this.add(page, bytes, false)
   }
 
   /** The cluster has stored the bytes of the page's writeback `seq`. */
@@ -45,6 +56,10 @@ export class Twins {
     return base === undefined ? undefined : diffPage(base, bytes)
   }
 
+  hasBase(page: Page): boolean {
+    return this.baseOf(page) !== undefined
+  }
+
   forget(page: Page): void {
     const twin = this.twins.get(page)
     if (twin === undefined) return
@@ -57,13 +72,12 @@ export class Twins {
     return twin?.isStored === true && twin.epoch === page.epoch && twin.seq === page.seq ? twin.bytes : undefined
   }
 
-  private set(page: Page, bytes: Uint8Array, isStored: boolean): void {
-    this.forget(page)
+  private hasRoom({ pageSize }: Page): boolean {
+    return this.bytes + pageSize <= this.maxBytes
+  }
+
+  private add(page: Page, bytes: Uint8Array, isStored: boolean): void {
     this.twins.set(page, { epoch: page.epoch, seq: page.seq, bytes, isStored })
     this.bytes += bytes.length
-    for (const oldest of this.twins.keys()) {
-      if (this.bytes <= this.maxBytes) return
-      this.forget(oldest)
-    }
   }
 }

@@ -16,6 +16,10 @@ import type { Twins } from './twins.js'
 /** The queue divides the pages that wait into this many batches. Each batch keeps the limits of its size. */
 const BATCHES = 4
 const MIN_BATCH_BYTES = 64 * 1024
+const MIN_BATCH_PAGES = 16
+/** The encodings of a page's fields and of a range take at most so many bytes. */
+const FIELDS_BYTES = 32
+const RANGE_BYTES = 6
 
 /** A page's bytes on their way: writeback `seq` of `epoch`. */
 export interface Flight {
@@ -32,6 +36,16 @@ export interface WritebackQueueInit {
   readonly nextSeq: (page: Page) => number
   /** See `HeldUnit.hasDiffs`. */
   readonly hasDiffs: (page: Page) => boolean
+}
+
+/** The pages of one message. */
+interface Batch {
+  readonly pages: Page[]
+  readonly writes: PageWrite[]
+  /** The sizes of the pages. */
+  creditBytes: number
+  /** What the line has to carry. */
+  lineBytes: number
 }
 
 /** Waits for the bytes of a page to leave. The queue calls exactly one of its functions. */
@@ -94,26 +108,29 @@ export class WritebackQueue {
     return waiting
   }
 
-  /** Whether the page may leave now as the answer to a demotion. */
+  /** Whether the page may leave now, whole, as the answer to a demotion. */
   hasCredit(page: Page): boolean {
-    return this.mayLeave(page.pageSize, true)
+    return this.isInCredit(page.pageSize, true) && this.isOnLine(page.pageSize, true)
   }
 
   /**
-   * The leader's credit bounds the unacknowledged bytes. The line bounds only the bytes that the leader has not
-   * received: as many as the line carries, and as many again behind them. Other pages wait here, where an urgent page
-   * can still overtake them. Bytes that the leader is committing do not count against the line: otherwise its window
-   * would never fill, and so never grow.
-   *
-   * A single page leaves in spite of a small credit if nothing is unacknowledged, and in spite of a thin line if
-   * nothing is unreceived. The two conditions are separate: an unacknowledged page may itself wait for a page that is
-   * still here.
+   * The leader's credit bounds the pages in unacknowledged writebacks. Each counts with its whole size, because each
+   * peer writes that much. A single page leaves in spite of a small credit if nothing is unacknowledged.
    */
-  private mayLeave(bytes: number, isOnePage: boolean): boolean {
-    const { flyingBytes, unreceivedBytes } = this
-    const isInCredit = flyingBytes + bytes <= this.creditBytes || (isOnePage && flyingBytes === 0)
-    const isOnLine = unreceivedBytes + bytes <= 2 * this.windowBytes || (isOnePage && unreceivedBytes === 0)
-    return isInCredit && isOnLine
+  private isInCredit(bytes: number, isOnePage: boolean): boolean {
+    return this.flyingBytes + bytes <= this.creditBytes || (isOnePage && this.flyingBytes === 0)
+  }
+
+  /**
+   * The line bounds the bytes that the leader has not received: as many as the line carries, and as many again behind
+   * them. Other pages wait here, where an urgent page can still overtake them. Bytes that the leader is committing do
+   * not count against the line: otherwise its window would never fill, and so never grow.
+   *
+   * A single page leaves in spite of a thin line if nothing is unreceived. This condition is separate from that of the
+   * credit: an unacknowledged page may itself wait for a page that is still here.
+   */
+  private isOnLine(bytes: number, isOnePage: boolean): boolean {
+    return this.unreceivedBytes + bytes <= 2 * this.windowBytes || (isOnePage && this.unreceivedBytes === 0)
   }
 
   limit(windowBytes: number, unreceivedBytes: number): void {
@@ -152,40 +169,56 @@ export class WritebackQueue {
 
   pump(): void {
     while (this.next !== undefined && this.creditBytes > 0) {
-      const pages: Page[] = []
-      let bytes = 0
-      const maxBytes = Math.min(this.batchBytes, bulkRunBytes(this.windowBytes))
-      while (pages.length < MAX_WRITEBACK_PAGES) {
-        const page = this.next
-        if (page === undefined) break
-        const isFirst = pages.length === 0
-        const total = bytes + page.pageSize
-        const fits = isFirst || total <= maxBytes
-        if (page.dirty && !(fits && this.mayLeave(total, isFirst))) break
-        if (!this.urgent.delete(page)) this.queue.shift()
-        page.queuedForWrite = false
-        if (!page.dirty) {
-          this.started(page)
-          continue
-        }
-        pages.push(page)
-        bytes += page.pageSize
-      }
+      const { pages, writes, creditBytes, lineBytes } = this.takeBatch()
       if (pages.length === 0) return
       const req = this.nextReq++
-      const taken = pages.map((page) => this.write(page))
-      const takenBytes = taken.reduce((sum, each) => sum + each.bytes.length, 0)
       const flights = pages.map((page) => ({ page, epoch: page.epoch, seq: page.seq }))
-      this.flying.set(req, { flights, bytes: takenBytes })
-      this.flyingBytes += takenBytes
-      this.unreceivedBytes += takenBytes
-      this.init.send({ type: 'writeback', req, pages: taken })
+      this.flying.set(req, { flights, bytes: creditBytes })
+      this.flyingBytes += creditBytes
+      this.unreceivedBytes += lineBytes
+      this.init.send({ type: 'writeback', req, pages: writes })
       for (const page of pages) this.started(page)
     }
   }
 
+  /** Takes pages from the queue that may leave now in one message. */
+  private takeBatch(): Batch {
+    const batch: Batch = { pages: [], writes: [], creditBytes: 0, lineBytes: 0 }
+    const { maxPages } = this
+    const maxBytes = Math.min(this.maxBatchBytes, bulkRunBytes(this.windowBytes))
+    while (batch.pages.length < maxPages) {
+      const page = this.next
+      if (page === undefined) break
+      if (!page.dirty) {
+        this.take(page)
+        this.started(page)
+        continue
+      }
+      const isFirst = batch.pages.length === 0
+      if (!this.isInCredit(batch.creditBytes + page.pageSize, isFirst)) break
+      const change = this.changeOf(page)
+      const total = batch.lineBytes + sizeOf(change?.diff, page)
+      if (!(isFirst || total <= maxBytes) || !this.isOnLine(total, isFirst)) break
+      this.take(page)
+      batch.pages.push(page)
+      batch.writes.push(this.write(page, change))
+      batch.creditBytes += page.pageSize
+      batch.lineBytes = total
+    }
+    return batch
+  }
+
+  private take(page: Page): void {
+    if (!this.urgent.delete(page)) this.queue.shift()
+    page.queuedForWrite = false
+  }
+
   /** A part of what waits, so that several batches are under way at once: each waits for a commit. */
-  private get batchBytes(): number {
+  private get maxPages(): number {
+    return Math.min(MAX_WRITEBACK_PAGES, Math.max(MIN_BATCH_PAGES, Math.ceil(this.queue.length / BATCHES)))
+  }
+
+  private get maxBatchBytes(): number {
     const waitingBytes = this.queue.length * (this.queue[0]?.pageSize ?? 0)
     return Math.min(MAX_BULK_PAYLOAD_BYTES, Math.max(MIN_BATCH_BYTES, waitingBytes / BATCHES))
   }
@@ -212,22 +245,24 @@ export class WritebackQueue {
     return flying.flights
   }
 
-  /** The page's newest writeback: what has changed since the one before, or the whole page. */
-  private write(page: Page): PageWrite {
-    const { twins, counters, hasDiffs } = this.init
+  /** What has changed since the page's last writeback, with a copy of all its bytes; undefined if it leaves whole. */
+  private changeOf(page: Page): { readonly bytes: Uint8Array; readonly diff: PageDiff } | undefined {
+    if (!this.init.twins.hasBase(page)) return undefined
     const bytes = this.snapshot(page)
-    if (!hasDiffs(page)) {
-      this.countLeft(bytes.length)
-      return { ...this.nextWriteback(page), bytes }
-    }
-    // The twin has the sequence that the page had until now.
-    const diff = twins.diff(page, bytes)
+    const diff = this.init.twins.diff(page, bytes)
+    return diff && { bytes, diff }
+  }
+
+  /** Makes the page's newest writeback. */
+  private write(page: Page, change: { readonly bytes: Uint8Array; readonly diff: PageDiff } | undefined): PageWrite {
+    const { twins, counters, hasDiffs } = this.init
+    const bytes = change?.bytes ?? this.snapshot(page)
     const head = this.nextWriteback(page)
-    twins.sent(page, bytes)
-    const change: PageDiff | { readonly bytes: Uint8Array } = diff ?? { bytes }
-    if (diff !== undefined) counters.diffs++
-    this.countLeft(change.bytes.length)
-    return { ...head, ...change }
+    if (hasDiffs(page)) twins.sent(page, bytes)
+    if (change !== undefined) counters.diffs++
+    const sent = change?.diff ?? { bytes }
+    this.countLeft(sent.bytes.length)
+    return { ...head, ...sent }
   }
 
   /** Copies the page's bytes. Nobody changes the copy. */
@@ -235,7 +270,7 @@ export class WritebackQueue {
     return page.frame!.bytes.slice()
   }
 
-  /** Its bytes have been copied. */
+  /** Call it when the bytes are copied: what the program writes from now on belongs to the next writeback. */
   private nextWriteback(page: Page): Omit<DirtyPageBytes, 'bytes'> {
     page.seq = this.init.nextSeq(page)
     page.writing = true
@@ -248,6 +283,11 @@ export class WritebackQueue {
     this.init.counters.writebacks++
     this.init.counters.bytesOut += bytes
   }
+}
+
+function sizeOf(diff: PageDiff | undefined, page: Page): number {
+  if (diff === undefined) return page.pageSize
+  return FIELDS_BYTES + diff.ranges.length * RANGE_BYTES + diff.bytes.length
 }
 
 function keyOf({ file, page, epoch, seq }: DirtyPageBytes | WritebackOutcome): string {

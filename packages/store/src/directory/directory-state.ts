@@ -147,10 +147,11 @@ export class DirectoryState {
 
   /** Answers the writeback `req`, or an order that asked for the pages if that is 0. */
   acknowledge(session: SessionId, req: number, written: readonly WrittenPage[]): void {
-    const pages = written.map((each) => ({
-      ...each,
-      version: each.result === 'stored' ? this.versionOf(each.file, each.page) : 0
-    }))
+    const pages = written.map(({ file, page, epoch, seq, result: applied, isLost }) => {
+      // The client still has all bytes of the page. With them it heals every peer that has lost the page.
+      const result = isLost === true ? 'base' : applied
+      return { file, page, epoch, seq, result, version: result === 'stored' ? this.versionOf(file, page) : 0 }
+    })
     this.send(session, { type: 'writebackAck', term: this.term, req, pages })
   }
 

@@ -24,6 +24,8 @@ interface Held {
  */
 export class PendingWritebacks {
   private held: Held[] = []
+  /** Sessions and files of `held`. */
+  private readonly heldFiles = new Set<string>()
   private readonly pending: Pending[] = []
 
   constructor(private readonly state: DirectoryState) {}
@@ -49,6 +51,7 @@ export class PendingWritebacks {
     const connection = state.connectionOf(session)
     if (message.pages.some(({ file }) => state.isBlocked(file) || this.isHeld(session, file))) {
       this.held.push({ session, connection, message })
+      for (const { file } of message.pages) this.heldFiles.add(heldKey(session, file))
       return
     }
     this.pending.push({ session, connection, req: message.req, first })
@@ -58,12 +61,13 @@ export class PendingWritebacks {
   // The pages of a whole file count their writebacks together. If one overtook another, the state machine would take
   // the later entry for a repeated writeback and drop its bytes.
   private isHeld(session: SessionId, file: FileId): boolean {
-    return this.held.some((held) => held.session === session && held.message.pages.some((page) => page.file === file))
+    return this.heldFiles.has(heldKey(session, file))
   }
 
   unblock(): void {
     const held = this.held
     this.held = []
+    this.heldFiles.clear()
     for (const { session, connection, message } of held) {
       if (connection !== undefined && this.state.connectionOf(session) === connection) this.add(session, message)
     }
@@ -82,6 +86,10 @@ export class PendingWritebacks {
     }
     return true
   }
+}
+
+function heldKey(session: SessionId, file: FileId): string {
+  return `${session} ${file}`
 }
 
 function isSame(a: PageWrite, b: WrittenPage | undefined): boolean {

@@ -45,6 +45,8 @@ export interface PageStoreInit {
   readonly backend: Backend
   /** Limit of both memtables together, which one log entry may exceed. Default 32 MiB. */
   readonly maxMemtableBytes?: number
+  /** An entry has met a damaged page, of which nothing is left now but its version. */
+  readonly onLost?: (file: number, page: number) => void
 }
 
 /** The rows of one commit, and their place for error messages. */
@@ -120,7 +122,7 @@ export interface PageStore extends StateStore {
 
 /** Throws VersionMismatchError if the backend has another format, and CorruptionError if it is damaged. */
 export function createPageStore(init: PageStoreInit): PageStore {
-  return new MemtableStore(init.backend, init.maxMemtableBytes ?? 32 * 1024 * 1024)
+  return new MemtableStore(init)
 }
 
 const FORGET_INSTALLED: BackendChange = { table: 'records', key: INSTALLED_KEY, value: undefined }
@@ -139,10 +141,12 @@ class MemtableStore implements PageStore {
   private active = new Memtable()
   private frozen: FrozenMemtable | undefined
 
-  constructor(
-    private backend: Backend,
-    private readonly maxMemtableBytes: number
-  ) {
+  private backend: Backend
+  private readonly maxMemtableBytes: number
+
+  constructor(private readonly init: PageStoreInit) {
+    this.backend = init.backend
+    this.maxMemtableBytes = init.maxMemtableBytes ?? 32 * 1024 * 1024
     this.readState()
   }
 
@@ -194,6 +198,7 @@ class MemtableStore implements PageStore {
 
   lose(file: number, page: number, version: number): void {
     this.active.write(file, page, { version, bytes: undefined })
+    this.init.onLost?.(file, page)
   }
 
   damage(file: number, page: number): DamagedPage | undefined {

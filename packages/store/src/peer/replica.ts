@@ -219,11 +219,11 @@ function joinFaults(onFault: ReplicaInit['onFault']): (of: FaultSource, fault: E
 }
 
 async function openPages(init: ReplicaInit): Promise<Applier> {
-  const { storage, clock, limits = {}, onApplied, onCheckpoint, onCompare, onFault } = init
+  const { storage, clock, limits = {}, onApplied, onCheckpoint, onCompare, onDamagedPage, onFault } = init
   const { maxMemtableBytes, checkpointEntries, checkpointIntervalMs, maxReleased } = limits
   const backend = storage.pages.open()
   try {
-    const store = createPageStore({ backend, maxMemtableBytes })
+    const store = createPageStore({ backend, maxMemtableBytes, onLost: onDamagedPage })
     const listeners = { onApplied, onCheckpoint, onCompare, onFault }
     return createApplier({ store, clock, checkpointEntries, checkpointIntervalMs, maxReleased, ...listeners })
   } catch (error) {

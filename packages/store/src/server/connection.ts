@@ -177,9 +177,13 @@ export class Connection {
     this.faults.delete(file)
   }
 
-  writebackArrived(writeback: ClientMessageOf<'writeback'>): QuireError | undefined {
+  /** A diff counts as much as its page, because each peer reads and writes all of that. `pageSize`: 0 if unknown. */
+  writebackArrived(
+    writeback: ClientMessageOf<'writeback'>,
+    pageSize: (file: FileId) => number
+  ): QuireError | undefined {
     const { creditBytes } = this.init.limits
-    const bytes = writeback.pages.reduce((sum, page) => sum + page.bytes.length, 0)
+    const bytes = writeback.pages.reduce((sum, page) => sum + Math.max(page.bytes.length, pageSize(page.file)), 0)
     // One page may always pass when nothing else is in flight, however small the credit.
     if (this.writebackBytes > 0 && this.writebackBytes + bytes > creditBytes) {
       return new QuotaExceededError('bytes in unacknowledged writebacks of a session', creditBytes)

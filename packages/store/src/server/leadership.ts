@@ -361,7 +361,7 @@ export class Leadership {
       message.type === 'fault'
         ? connection.faultArrived(message)
         : message.type === 'writeback'
-          ? connection.writebackArrived(message)
+          ? connection.writebackArrived(message, (file) => this.init.view.file(file)?.pageSize ?? 0)
           : undefined
     if (over !== undefined) return this.violation(connection, over)
     const refusal = message.type === 'writeback' ? this.requests.refusal(true) : undefined

@@ -17,7 +17,7 @@ export interface ServerLimits {
   readonly maxTtlMs: number
   /** Outstanding faults of one session. The client learns this limit when it registers. */
   readonly maxFaults: number
-  /** Page bytes in unacknowledged writebacks of one session. The client learns this limit when it registers. */
+  /** Sizes of the pages in unacknowledged writebacks of one session. The client learns this limit when it registers. */
   readonly creditBytes: number
   /** Unanswered requests and keep-alives of one session. */
   readonly maxRequests: number

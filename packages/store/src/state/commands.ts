@@ -132,7 +132,7 @@ export const command = union({
   ],
   /**
    * Makes bytes of an owner durable, which keeps the pages. Each page applies separately, if owner and epoch match and
-   * `seq` is newer.
+   * `seq` is newer, or, for a diff, the next.
    */
   writeback: [21, struct({ session: uint, pages: list(pageWrite, MAX_WRITEBACK_PAGES), at: f64 })]
 })

@@ -1,4 +1,4 @@
-import { patchPage, type DirtyPageBytes, type PageDiff, type PageWrite } from '@quire/protocol'
+import { patchPage, type DirtyPageBytes, type PageWrite } from '@quire/protocol'
 import type { CommandOf } from './commands.js'
 import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
@@ -45,7 +45,7 @@ export class PageChanges {
       (given === undefined || (from !== 0 && given.bytes.length === file.pageSize))
     if (!done) return { done: false, owner: before }
     // A writeback may have brought the same bytes or newer ones.
-    if (given !== undefined && given.seq > before.seq) this.storePage(index, file, page, given.bytes, at)
+    if (given !== undefined && given.seq > before.seq) this.storePage(index, file, page, given.bytes.slice(), at)
     return { done: true, owner: this.owners.transfer(fileId, ownerPage(file, page), to) }
   }
 
@@ -66,17 +66,22 @@ export class PageChanges {
     }
     // The same writeback again, or a newer one has overtaken it.
     if (seq <= owner.seq) return { ...outcome, result: 'stored' }
-    if (ranges === undefined) this.storePage(index, file, page, bytes, at)
-    else if (seq === owner.seq + 1) this.patchStored(index, file, page, { ranges, bytes }, at)
-    else return { ...outcome, result: 'base' }
+    if (ranges !== undefined && seq !== owner.seq + 1) return { ...outcome, result: 'base' }
     this.owners.written(fileId, ownerPage(file, page), seq)
+    if (ranges === undefined) this.storePage(index, file, page, bytes.slice(), at)
+    else if (!this.patchStored(index, file, page, write, at)) return { ...outcome, result: 'stored', isLost: true }
     return { ...outcome, result: 'stored' }
   }
 
-  private patchStored(index: number, file: FileRecord, page: number, diff: PageDiff, at: number): void {
-    this.changeStored(index, file, page, at, (stored) => {
-      const bytes = stored?.slice() ?? new Uint8Array(file.pageSize)
-      patchPage(bytes, diff)
+  /** Returns false if the page is lost. */
+  private patchStored(index: number, file: FileRecord, page: number, write: PageWrite, at: number): boolean {
+    return this.changeStored(index, file, page, at, (stored) => {
+      // The writeback before has stored bytes.
+      if (stored === undefined && write.seq > 1) {
+        throw new DamagedPageError(`page ${page} of file ${file.id}`, 'its rows are missing', file.id, page)
+      }
+      const bytes = stored === undefined ? new Uint8Array(file.pageSize) : new Uint8Array(stored)
+      patchPage(bytes, { ranges: write.ranges!, bytes: write.bytes })
       return bytes
     })
   }
@@ -88,7 +93,7 @@ export class PageChanges {
     const cut = cutPage(size, pageSize)
     if (cut !== undefined) {
       const given = tail === undefined ? undefined : this.newBytes(file, cut, tail)
-      if (given !== undefined) this.storePage(index, file, cut, given, at, Math.min(size, file.size))
+      if (given !== undefined) this.storePage(index, file, cut, given.slice(), at, Math.min(size, file.size))
       else if (shrinks) this.cutStored(index, file, cut, at, size)
       this.release(file, cut, cut + 1)
     }
@@ -99,10 +104,13 @@ export class PageChanges {
 
   /** Stores zeros beyond the new end in the page, because they must appear if the file grows again. */
   private cutStored(index: number, file: FileRecord, page: number, at: number, size: number): void {
-    this.changeStored(index, file, page, at, (stored) => stored, size)
+    this.changeStored(index, file, page, at, (stored) => stored && new Uint8Array(stored), size)
   }
 
-  /** Stores what `change` makes of the stored bytes; nothing if that is undefined. Without bytes, there is a hole. */
+  /**
+   * Stores what `change` makes of the stored bytes; nothing if that is undefined. Without bytes, there is a hole.
+   * Returns false if the stored bytes are damaged.
+   */
   private changeStored(
     index: number,
     file: FileRecord,
@@ -110,15 +118,17 @@ export class PageChanges {
     at: number,
     change: (stored: Uint8Array | undefined) => Uint8Array | undefined,
     size = file.size
-  ): void {
+  ): boolean {
     try {
       const bytes = change(this.store.read(file.id, page)?.bytes)
       if (bytes !== undefined) this.storePage(index, file, page, bytes, at, size)
+      return true
     } catch (error) {
       if (!(error instanceof DamagedPageError)) throw error
       // Other peers apply this entry to good bytes, and their page has the same version afterwards.
       this.store.lose(file.id, page, index)
       this.namespace.change(file.id, { version: index, modifiedAt: at })
+      return false
     }
   }
 
@@ -160,16 +170,15 @@ export class PageChanges {
     return isOwners && fits && tail.seq > owner.seq ? tail.bytes : undefined
   }
 
+  /** `stored` becomes the page's: it is no view of an entry, which may be part of a much larger buffer. */
   private storePage(
     index: number,
     file: FileRecord,
     page: number,
-    bytes: Uint8Array,
+    stored: Uint8Array,
     at: number,
     size = file.size
   ): void {
-    // A copy, because `bytes` is a view of the entry, which may be part of a much larger buffer.
-    const stored = bytes.slice()
     // Zeros beyond the end, or a file that grows would show these bytes.
     const end = size - page * file.pageSize
     if (end < stored.length) stored.fill(0, Math.max(0, end))

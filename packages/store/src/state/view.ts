@@ -74,7 +74,10 @@ export interface StateView {
 }
 
 /** The outcome for one page of a writeback. Only the leader needs the version, and reads it. */
-export type WrittenPage = Omit<WritebackOutcome, 'version'>
+export type WrittenPage = Omit<WritebackOutcome, 'version'> & {
+  /** This peer has stored nothing, because its page is damaged. It is no part of the state. */
+  readonly isLost?: boolean
+}
 
 /** The outcome for one page of a handover. */
 export interface PageHandover {

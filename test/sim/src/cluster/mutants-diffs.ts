@@ -13,8 +13,8 @@ export const DIFF_MUTANTS: readonly Mutant[] = [
     name: 'a diff is applied to whatever the page has',
     rule: DIFFS,
     file: CHANGES,
-    find: 'else if (seq === owner.seq + 1)',
-    replace: 'else if (true)',
+    find: 'ranges !== undefined && seq !== owner.seq + 1',
+    replace: 'false',
     and: [EARLY_TWIN]
   },
   {
@@ -58,7 +58,7 @@ export const DIFF_MUTANTS: readonly Mutant[] = [
     name: 'a diff changes the bytes of the version before',
     rule: DIFFS,
     file: CHANGES,
-    find: 'stored?.slice() ??',
-    replace: 'stored ??'
+    find: 'new Uint8Array(file.pageSize) : new Uint8Array(stored)',
+    replace: 'new Uint8Array(file.pageSize) : stored'
   }
 ]
