@@ -68,4 +68,9 @@ describe('cases that the simulation of the cluster once judged wrongly', { timeo
   it('a page that has lost its head is damaged in a digest, not absent (seed 1130500005)', async () => {
     await expectSound(1_130_500_005, 1)
   })
+
+  // Voters are removed and replaced until one of them is left.
+  it('a leader without any other peer hands its leadership to nobody (seed 36000555)', async () => {
+    await expectSound(36_000_555, 1)
+  })
 })

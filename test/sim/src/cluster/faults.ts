@@ -257,7 +257,10 @@ export class Faults {
   }
 
   private transfer(leader: SimPeer, random: RandomSource): void {
-    const to = random.pick(this.installed.filter((peer) => peer !== leader))
+    const others = this.installed.filter((peer) => peer !== leader)
+    // All others may have left.
+    if (others.length === 0) return
+    const to = random.pick(others)
     leader.core?.root.node?.transferLeadership(to.member).catch(() => {})
   }
 
