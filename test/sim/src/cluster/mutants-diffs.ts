@@ -1,5 +1,5 @@
 /**
- * Mutants of diffs and their twins. Two rules are tested by unit tests alone, because thousands of seeds do not need
+ * Mutants of diffs and their twins. Two rules are tested by unit tests alone, because hundreds of seeds do not need
  * them: a twin of another epoch or sequence is no base, and a diff leaves the version before as it was.
  */
 import type { Mutant } from '../mutants/mutant.js'
