@@ -34,7 +34,7 @@ export function logSize(dataDir: string): LogSize {
   return { written, lastBatches }
 }
 
-/** What was written in between. Segments that are gone were complete before. */
+/** Bytes that the peer wrote between the two looks. A segment that is gone by then was full at the first look. */
 export function grown(before: LogSize, after: LogSize): number {
   return [...after.written].reduce((sum, [name, bytes]) => sum + bytes - (before.written.get(name) ?? 0), 0)
 }

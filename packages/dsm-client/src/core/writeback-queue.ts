@@ -48,6 +48,13 @@ interface Batch {
   lineBytes: number
 }
 
+/** What the program has changed in a page since the page's last writeback. */
+interface Change {
+  /** A copy of the whole page. */
+  readonly bytes: Uint8Array
+  readonly diff: PageDiff
+}
+
 /** Waits for the bytes of a page to leave. The queue calls exactly one of its functions. */
 export interface StartWaiter {
   started(): void
@@ -245,8 +252,8 @@ export class WritebackQueue {
     return flying.flights
   }
 
-  /** What has changed since the page's last writeback, with a copy of all its bytes; undefined if it leaves whole. */
-  private changeOf(page: Page): { readonly bytes: Uint8Array; readonly diff: PageDiff } | undefined {
+  /** Compares the page with its twin. Returns undefined if the page must leave whole. */
+  private changeOf(page: Page): Change | undefined {
     if (!this.init.twins.hasBase(page)) return undefined
     const bytes = this.snapshot(page)
     const diff = this.init.twins.diff(page, bytes)
@@ -254,7 +261,7 @@ export class WritebackQueue {
   }
 
   /** Makes the page's newest writeback. */
-  private write(page: Page, change: { readonly bytes: Uint8Array; readonly diff: PageDiff } | undefined): PageWrite {
+  private write(page: Page, change: Change | undefined): PageWrite {
     const { twins, counters, hasDiffs } = this.init
     const bytes = change?.bytes ?? this.snapshot(page)
     const head = this.nextWriteback(page)

@@ -3,10 +3,10 @@
 /** The nodes along a stream: one end, the relay if there is one, and the other end. */
 export type Path = readonly string[]
 
-/** The links along a path, each as the node that sends and the node that receives. */
-/** Two neighbors on a path. */
+/** A link of a path: the node that sends, and the one that receives. */
 export type Hop = readonly [string, string]
 
+/** The links along a path. */
 export function hopsOf(path: Path): readonly Hop[] {
   return path.slice(1).map((to, i) => [path[i]!, to] as const)
 }
