@@ -122,7 +122,7 @@ export const raftSighting = struct({ member: nodeId, ...life, admitted: bool, ..
 export type RaftSighting = TypeOf<typeof raftSighting>
 
 /** The reason why a peer refuses another one. */
-const refusalReason = oneOf('version', 'founding', 'membership', 'evidence')
+const refusalReason = oneOf('version', 'founding', 'membership', 'behind', 'evidence')
 export type RefusalReason = TypeOf<typeof refusalReason>
 
 /** All messages on a Raft stream. Tags up to 9 and 30 belong to the links between peers, 21 and 22 to page stores. */
@@ -133,6 +133,8 @@ export const raftMessage = union({
   raftWelcome: [3, raftIntroduction],
   /**
    * Ends a handshake. `evidence`: the receiver's directory or process is not the one that the sender remembers.
+   * `behind`: the receiver knows a newer configuration, by which its directory may be a member; it answers with
+   * `raftConfiguration`.
    * `founding` holds the sender's founding configuration if the receiver has another one and is among the sender's
    * voters.
    */

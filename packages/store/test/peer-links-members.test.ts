@@ -33,6 +33,30 @@ describe('links of members', () => {
     expect(b.logged).toContainEqual(expect.objectContaining({ level: 50, reason }))
   })
 
+  it('a peer that is refused as an unknown directory shows its newer configuration, and is let in (cluster seed 586)', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', IDS)
+    const b = await joined(net, '2b', { ...configOf('a', 'b/2b'), revision: 1 })
+    await clock.advance(5000)
+    expect(a.configuration?.revision).toBe(1)
+    a.send('b/2b')
+    b.send('a')
+    await settle()
+    expect([a.received, b.received]).toEqual([['0 b/2b heartbeat'], ['0 a heartbeat']])
+    // No operator needs to act, so neither end tells it as an error.
+    const reason = expect.stringContaining('may be by the newer one that the other knows') as string
+    for (const { logged } of [a, b]) expect(logged).toContainEqual(expect.objectContaining({ level: 40, reason }))
+  })
+
+  it('a peer that is no member by the newer configuration that it shows stays refused', async () => {
+    const net = new FakeNet()
+    const a = await start(net, 'a', IDS)
+    const b = await joined(net, '2b', { ...configOf('a', 'b/3b'), revision: 1 })
+    await clock.advance(5000)
+    await exchange(a, b)
+    expect([a.received, b.received]).toEqual([[], []])
+  })
+
   it('messages travel only to the member that they are for, though two have one PeerId', async () => {
     const net = new FakeNet()
     const all = configOf('a', 'b', 'b/2b')

@@ -62,8 +62,9 @@ export interface PeerIdentityInit {
 
 /**
  * What the configuration says of a remote: its directory is a member, another directory of its PeerId is one, or none.
+ * In the second case, the directory may have become a member by a newer configuration, if the remote knows one.
  */
-export type Standing = 'member' | 'otherDirectory' | 'stranger'
+export type Standing = 'member' | 'otherDirectory' | 'maybeNewDirectory' | 'stranger'
 
 /** The reason why an introduction is refused. */
 export interface IntroductionRefusal {
@@ -199,6 +200,7 @@ export class PeerIdentity {
     if (standing === 'stranger') return refuse('membership', removedFrom(clusterId))
     if (from !== remote) return refuse('membership', `it claims to be ${from}`)
     if (standing === 'otherDirectory') return refuse('membership', OTHER_DIRECTORY)
+    if (standing === 'maybeNewDirectory') return refuse('behind', MAYBE_NEW_DIRECTORY)
     const problem = this.evidence.refusal(introduction)
     return problem === undefined ? undefined : refuse('evidence', problem)
   }
@@ -303,6 +305,9 @@ function removedFrom(clusterId: string): string {
 
 const OTHER_DIRECTORY =
   'its data directory is not the one that is a member of the cluster; replace the member (docs/membership.md)'
+
+const MAYBE_NEW_DIRECTORY =
+  'its data directory is not a member by the configuration that this peer knows, and may be by the newer one that the other knows'
 
 /** The id of the member whose directory this is. */
 export function memberIn({ id, storage }: Pick<PeerIdentityInit, 'id' | 'storage'>): string {

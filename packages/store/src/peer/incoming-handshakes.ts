@@ -35,6 +35,8 @@ export interface IncomingHandshakesInit {
   /** Takes a stream whose remote has been accepted, and answers the hello. */
   readonly accepted: (stream: FrameStream, introduction: RaftIntroduction) => void
   readonly ended: (stream: FrameStream) => void
+  /** A remote that this peer refused as `behind` has answered with its configuration. Throws CodecError. */
+  readonly heardConfiguration: (remote: string, config: Uint8Array) => void
   readonly logger: Logger | undefined
 }
 
@@ -145,7 +147,7 @@ export class IncomingHandshakes {
 
   /**
    * Tells the remote why it is refused. If the founding configurations differ, the remote may answer with its own, so
-   * that this peer can log the difference.
+   * that this peer can log the difference. If this peer's configuration is behind, the remote answers with a newer one.
    */
   private turnAway(stream: FrameStream, refusal: IntroductionRefusal): void {
     const { remote } = stream
@@ -155,12 +157,14 @@ export class IncomingHandshakes {
       this.settle(stream)
       stream.close()
     }
-    if (refusal.reason !== 'founding') return done()
+    if (refusal.reason !== 'founding' && refusal.reason !== 'behind') return done()
     stream.onFrame = (frame) => {
       try {
         const { message } = decodeFrame(raftMessage, frame)
-        // Only the configuration counts, because the remote has proved no more than its key.
-        if (message.type === 'raftRefused' && message.founding !== undefined) {
+        if (refusal.reason === 'behind') {
+          if (message.type === 'raftConfiguration') this.init.heardConfiguration(remote, message.config)
+        } else if (message.type === 'raftRefused' && message.founding !== undefined) {
+          // Only the configuration counts, because the remote has proved no more than its key.
           refusals.foundedElsewhere(remote, message.founding)
         }
       } catch {

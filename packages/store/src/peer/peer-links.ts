@@ -120,7 +120,12 @@ class Links implements PeerLinks {
       refusal: (remote, introduction) => this.refusal(remote, introduction),
       record: (remote, introduction) => this.record(remote, introduction),
       accepted: (stream, introduction) => this.accepted(stream, introduction),
-      ended: (stream) => this.ended(stream)
+      ended: (stream) => this.ended(stream),
+      heardConfiguration: (remote, config) => {
+        this.heardConfiguration(remote, config)
+        // Its next hello may be accepted.
+        this.links.get(remote)?.remoteIsUp()
+      }
     })
   }
 
@@ -156,7 +161,7 @@ class Links implements PeerLinks {
   private tellConfiguration(link: Link): void {
     if (this.config === undefined || !link.isOpen || link.knownRevision >= this.config.revision) return
     link.knownRevision = this.config.revision
-    link.tell({ type: 'raftConfiguration', config: encodeCluster(this.config) })
+    link.tell(newestConfiguration(this.config))
   }
 
   private remove(peerId: string, link: Link): void {
@@ -212,7 +217,10 @@ class Links implements PeerLinks {
       stepMs: this.init.stepMs,
       introduce: () => this.introduce(),
       welcomed: (introduction) => this.welcomed(remote, introduction),
-      refused: (message) => this.refusals.refusedBy(remote, message),
+      refused: (message) => {
+        const answer = this.refusals.refusedBy(remote, message)
+        return message.reason === 'behind' && this.config !== undefined ? newestConfiguration(this.config) : answer
+      },
       opened: () => {
         this.exchange.opened(remote)
         this.addresses.opened(remote)
@@ -317,7 +325,8 @@ class Links implements PeerLinks {
 
   private standing(remote: string, introduction: RaftIntroduction): Standing {
     if (!this.links.has(remote)) return 'stranger'
-    return this.members.has(memberOf(introduction)) ? 'member' : 'otherDirectory'
+    if (this.members.has(memberOf(introduction))) return 'member'
+    return introduction.revision > (this.config?.revision ?? 0) ? 'maybeNewDirectory' : 'otherDirectory'
   }
 
   private met(remote: string, { addresses, admitted }: RaftIntroduction): void {
@@ -341,4 +350,8 @@ class Links implements PeerLinks {
       if (incoming !== undefined && !evidence.isCurrent(incoming.member, incoming.life)) incoming.stream.abort(reason)
     }
   }
+}
+
+function newestConfiguration(config: ReplicatedConfig): RaftStreamMessage {
+  return { type: 'raftConfiguration', config: encodeCluster(config) }
 }

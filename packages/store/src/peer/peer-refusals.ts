@@ -25,7 +25,7 @@ type RefusedMessage = Extract<RaftStreamMessage, { type: 'raftRefused' }>
 type OwnKind = RefusalReason | 'difference' | 'frame'
 type Kind = OwnKind | `refused by it: ${RefusalReason}`
 
-const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 'evidence']
+const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 'behind', 'evidence']
 const OWN: readonly Kind[] = [...REASONS, 'difference', 'frame']
 const BY_THE_REMOTE: readonly Kind[] = REASONS.map((reason) => `refused by it: ${reason}` as const)
 
@@ -115,6 +115,7 @@ export class PeerRefusals {
 
 /** True if an operator must resolve the refusal, because waiting does not. */
 function isGrave(kind: Kind): boolean {
+  if (kind.endsWith('behind')) return false
   return kind === 'founding' || kind === 'difference' || kind === 'evidence' || kind.startsWith('refused by it')
 }
 

@@ -39,14 +39,14 @@ const RULES: readonly Mutant[] = [
     name: 'any directory of a member is welcome',
     rule: MEMBERS,
     file: LINKS,
-    find: "return this.members.has(memberOf(introduction)) ? 'member' : 'otherDirectory';",
+    find: "if (this.members.has(memberOf(introduction)))\n            return 'member';",
     replace: "return 'member';"
   },
   {
     name: 'a removed peer is welcome',
     rule: REPLACING,
     file: LINKS,
-    find: "if (!this.links.has(remote))\n            return 'stranger';\n        return this.members.has(memberOf(introduction)) ? 'member' : 'otherDirectory';",
+    find: "if (!this.links.has(remote))\n            return 'stranger';\n        if (this.members.has(memberOf(introduction)))\n            return 'member';",
     replace: "return 'member';"
   },
   {
@@ -67,7 +67,7 @@ const RULES: readonly Mutant[] = [
     name: 'a peer that is behind is not told the configuration',
     rule: BEHIND,
     file: LINKS,
-    find: "link.tell({ type: 'raftConfiguration', config: encodeCluster(this.config) });",
+    find: 'link.tell(newestConfiguration(this.config));',
     replace: ''
   },
   {
