@@ -1,7 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Owners } from '../src/state/owners.js'
-import type { StateStore } from '../src/state/records.js'
-import type { PageOwner } from '../src/state/view.js'
+import type { RecordTypes, StateStore } from '../src/state/records.js'
 
 const FILES = [1, 2] as const
 const [FILE, OTHER] = FILES
@@ -10,6 +9,7 @@ const MAX_RELEASED = 100
 const PAGES = MAX_RELEASED / 2 + 10
 
 type Rows = Map<string, unknown>
+type OwnerRecord = RecordTypes['owner']
 
 /** A peer's tables, and what its disk has of them. */
 interface Peer {
@@ -31,7 +31,7 @@ function restarted({ rows }: Peer): Peer {
   const peer = peerWith(new Map(rows))
   for (const [key, value] of [...rows].toReversed()) {
     const [kind, a, b] = key.split(' ')
-    if (kind === 'owner') peer.owners.restore(Number(a), Number(b), value as PageOwner)
+    if (kind === 'owner') peer.owners.restore(Number(a), Number(b), value as OwnerRecord)
     else peer.owners.restoreFloor((value as { epoch: number }).epoch)
   }
   return peer
@@ -41,6 +41,31 @@ function inMemory({ owners }: Peer): Rows {
   return new Map([...owners.records()].map(({ kind, a, b, value }) => [`${kind} ${a} ${b}`, value]))
 }
 
+describe('neighboring pages', () => {
+  it('have one record while they have the same owner, epoch and sequence number', () => {
+    const { owners, rows } = peerWith(new Map())
+    const owner = { session: SESSION, epoch: 1, seq: 0 }
+    for (let first = 0; first < 1_000_000; first += 16) owners.assign(FILE, first, first + 16, owner)
+    expect(rows).toEqual(new Map([[`owner ${FILE} 0`, { ...owner, count: 1_000_000 }]]))
+    owners.assign(FILE, 500, 600, { ...owner, seq: 1 })
+    expect(rows.size).toBe(3)
+    expect([499, 500, 600].map((page) => owners.get(FILE, page).seq)).toEqual([0, 1, 0])
+    owners.assign(FILE, 0, 500, { ...owner, seq: 1 })
+    owners.assign(FILE, 600, 1_000_000, { ...owner, seq: 1 })
+    expect(rows).toEqual(new Map([[`owner ${FILE} 0`, { ...owner, seq: 1, count: 1_000_000 }]]))
+    expect(owners.owned).toBe(1_000_000)
+  })
+
+  it('have one record after they were released, however often that happens', () => {
+    const { owners, rows } = peerWith(new Map())
+    for (let epoch = 1; epoch < 10 * MAX_RELEASED; epoch += 2) {
+      owners.assign(FILE, 0, 1000, { session: SESSION, epoch, seq: 0 })
+      owners.releaseFile(SESSION, FILE)
+    }
+    expect(rows).toEqual(new Map([[`owner ${FILE} 0`, { session: 0, epoch: 1000, seq: 0, count: 1000 }]]))
+  })
+})
+
 describe('pages that a session owns', () => {
   let running: Peer
 
@@ -48,7 +73,7 @@ describe('pages that a session owns', () => {
     running = peerWith(new Map())
     for (let page = PAGES - 1; page >= 0; page--) {
       for (const file of FILES) {
-        for (let turn = 0; turn <= page % 3; turn++) running.owners.transfer(file, page, SESSION)
+        running.owners.assign(file, page, page + 1, { session: SESSION, epoch: 1 + (page % 3), seq: 0 })
       }
     }
   })
@@ -70,7 +95,7 @@ describe('pages that a session owns', () => {
     [
       'releases one by one, and then the end of the session',
       (owners) => {
-        for (let page = 0; page < PAGES - 2; page++) owners.transfer(OTHER, page, 0)
+        for (let page = 0; page < PAGES - 2; page++) owners.releaseRange(OTHER, page, page + 1)
         owners.releaseSession(SESSION)
       }
     ]

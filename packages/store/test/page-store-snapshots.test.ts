@@ -63,10 +63,10 @@ describe('page stores whose rows are replaced', () => {
     store.write(1, 0, { version: 8, bytes: filled(8) })
     store.freeze(20)
     store.write(1, 1, { version: 9, bytes: filled(9) })
-    store.put('owner', 1, 1, { session: 1, epoch: 1, seq: 1 })
+    store.put('owner', 1, 1, { count: 1, session: 1, epoch: 1, seq: 1 })
     const next = await storageWith((next) => {
       next.write(1, 2, { version: 2, bytes: filled(2) })
-      next.put('owner', 2, 2, { session: 2, epoch: 2, seq: 2 })
+      next.put('owner', 2, 2, { count: 1, session: 2, epoch: 2, seq: 2 })
     })
     await store.replace(() => Promise.resolve(next.open()))
     expect(store).toMatchObject({ durableIndex: INDEX, hasFrozen: false, memtableBytes: 0 })
@@ -75,7 +75,7 @@ describe('page stores whose rows are replaced', () => {
     expect([...store.pages(1)]).toEqual([2])
     expect(store.restored.appliedIndex).toBe(INDEX)
     expect([...store.restored.records]).toEqual([
-      { kind: 'owner', a: 2, b: 2, value: { session: 2, epoch: 2, seq: 2 } }
+      { kind: 'owner', a: 2, b: 2, value: { count: 1, session: 2, epoch: 2, seq: 2 } }
     ])
     expect(store.usage()).toEqual(next.open().usage())
     await checkpoint(store, INDEX + 1)

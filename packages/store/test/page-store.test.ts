@@ -134,14 +134,14 @@ describe('page stores', () => {
     const disk = manualScheduler()
     const storage = memoryStorage(disk.schedule)
     const store = createPageStore({ backend: storage.open() })
-    store.put('owner', 1, 2, { session: 5, epoch: 1, seq: 0 })
+    store.put('owner', 1, 2, { count: 1, session: 5, epoch: 1, seq: 0 })
     store.freeze(1)
     const flushed = store.flush()
     store.put('owner', 1, 2, undefined)
     await disk.step()
     await flushed
     expect([...createPageStore({ backend: storage.open() }).restored.records]).toEqual([
-      { kind: 'owner', a: 1, b: 2, value: { session: 5, epoch: 1, seq: 0 } }
+      { kind: 'owner', a: 1, b: 2, value: { count: 1, session: 5, epoch: 1, seq: 0 } }
     ])
   })
 
@@ -149,7 +149,7 @@ describe('page stores', () => {
     const store = createPageStore({ backend: memoryStorage().open(), maxMemtableBytes: 4 * PAGE })
     for (let i = 0; i < 100; i++) {
       store.write(1, 1, { version: i, bytes: filled(i) })
-      store.put('owner', 1, 1, { session: 1, epoch: 1, seq: i })
+      store.put('owner', 1, 1, { count: 1, session: 1, epoch: 1, seq: i })
     }
     expect(store.memtableBytes).toBeLessThan(2 * PAGE)
     expect(store.isFull).toBe(false)

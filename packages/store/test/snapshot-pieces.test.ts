@@ -33,7 +33,7 @@ import {
 const SMALL_PAGE = 32
 
 function fillSmall(store: PageStore, value = 1): void {
-  store.put('owner', 1, 0, { session: 5, epoch: value, seq: 0 })
+  store.put('owner', 1, 0, { count: 1, session: 5, epoch: value, seq: 0 })
   for (let page = 0; page < 3; page++) store.write(1, page, { version: value, bytes: filled(value, SMALL_PAGE) })
 }
 
@@ -88,7 +88,7 @@ describe('the pieces of a snapshot', () => {
             store.write(file, page, { version, bytes: filled(value, bytes) })
           }
           for (const [kind, a, length] of records) {
-            if (kind === 'owner') store.put('owner', a, length, { session: a, epoch: 1, seq: length })
+            if (kind === 'owner') store.put('owner', a, length, { count: 1, session: a, epoch: 1, seq: length })
             else store.put('session', a, 0, { clientId: 'c'.repeat(length), ttlMs: 1, settled: 0 })
           }
         })
@@ -174,7 +174,7 @@ describe('damage at the sender of a snapshot', () => {
   )
 
   it('a damaged record ends the sending of a snapshot', async () => {
-    const storage = await storageWith((store) => store.put('owner', 1, 2, { session: 3, epoch: 4, seq: 5 }))
+    const storage = await storageWith((store) => store.put('owner', 1, 2, { count: 1, session: 3, epoch: 4, seq: 5 }))
     await change(storage, { table: 'records', key: recordKey('owner', 1, 2), value: filled(7, 20) })
     expectRefusal(storage, 'the checksum of the record in row 7 does not match; replace this peer')
   })

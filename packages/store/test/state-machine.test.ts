@@ -522,17 +522,18 @@ describe('epochs', () => {
   it('epochs never fall and never repeat, even after the state machine forgets released pages', () => {
     const h = new Harness()
     const session = h.session()
-    const file = h.file(session, '/a', { size: (MAX_RELEASED + 10) * PAGE })
+    const file = h.file(session, '/a', { size: 2 * (MAX_RELEASED + 10) * PAGE })
     const used = h.own(file, 0, session)
     h.handover(file, 0, session, used, 0)
-    for (let page = 1; page <= MAX_RELEASED; page++) {
+    // Neighbors would share one record.
+    for (let page = 2; page <= 2 * MAX_RELEASED; page += 2) {
       const epoch = h.own(file, page, session)
       h.handover(file, page, session, epoch, 0)
     }
     // The state machine has forgotten all of them, and each page has the highest epoch among them.
     expect(h.machine.owner(file, 0)).toEqual({ session: 0, epoch: 2, seq: 0 })
-    expect(h.machine.owner(file, MAX_RELEASED + 5)).toEqual({ session: 0, epoch: 2, seq: 0 })
-    expect(h.handover(file, MAX_RELEASED + 5, 0, 0, session)).toMatchObject({ done: false, owner: { epoch: 2 } })
+    expect(h.machine.owner(file, 2 * MAX_RELEASED + 5)).toEqual({ session: 0, epoch: 2, seq: 0 })
+    expect(h.handover(file, 2 * MAX_RELEASED + 5, 0, 0, session)).toMatchObject({ done: false, owner: { epoch: 2 } })
     expect(h.own(file, 0, session)).toBe(3)
     expect(h.writeback(session, file, 0, used, 9, filled(1))).toMatchObject({ result: 'stale' })
   })

@@ -37,7 +37,7 @@ import {
 import type { Backend } from './backend.js'
 
 /** Rises with each change of the formats in this file. The page store refuses every other format. */
-export const STORE_FORMAT = 1
+export const STORE_FORMAT = 2
 
 const TAIL_BYTES = 28
 const HEAD_BYTES = 16 + TAIL_BYTES

@@ -33,7 +33,7 @@ import {
 } from '@quire/protocol'
 
 /** The format of commands. A peer that finds a higher one in its log stops, and names both formats. */
-export const COMMAND_VERSION = 1
+export const COMMAND_VERSION = 2
 
 /** Limits the list of clients that may connect. */
 export const MAX_CLIENTS = 4096

@@ -1,41 +1,48 @@
 import { assert } from '@quire/protocol'
 import type { StateRecord, StateStore } from './records.js'
+import { RunMap, type Run } from './run-map.js'
 import type { FileId, PageOwner, SessionId } from './view.js'
 import { PairMap } from './pair-map.js'
 
 /**
- * The limit of records of released pages, unless a test sets another one. A change of the limit changes the meaning of
- * a log: raise COMMAND_VERSION.
+ * The limit of runs of released pages, unless a test sets another one. A change of the limit changes the meaning of a
+ * log: raise COMMAND_VERSION.
  */
 export const MAX_RELEASED = 16_384
 
 /**
  * Records the owner of each page with the epoch of its ownership.
  *
+ * Neighboring pages that have the same owner, epoch and sequence number are a *run*, which has one record, in memory as
+ * on disk. Clients take, write and release ranges, so a session that owns a million neighboring pages costs a few
+ * records.
+ *
  * The epoch of a page rises by one at each transfer, including a release to nobody, and never repeats. It is a fencing
  * token: a writeback or handover names a session and an epoch, and applies only while exactly that ownership lasts. A
  * handover from nobody names an epoch too. If all unowned pages had epoch 0, a handover that was proposed before a page
  * was owned and released would apply a second time.
  *
- * Epochs therefore outlive ownerships, but memory must not grow with each page that was ever owned. A released page
- * keeps its record for a while. When there are more than `maxReleased` such records, `Owners` forgets all of them and
+ * Epochs therefore outlive ownerships, but memory must not grow with each page that was ever owned. A released run
+ * keeps its record for a while. When there are more than `maxReleased` such runs, `Owners` forgets all of them and
  * raises `floor` to the highest epoch among them. A page without a record has the floor as its epoch, so its epoch
  * never falls, and its next owner gets a new one. Because all records go at once, the floor rarely moves. A handover
  * from nobody that is in the log when the floor moves fails (`done: false`), and its proposer repeats it with the new
  * epoch.
  *
  * All of this is a function of the log alone. The limit is part of the meaning of a log, and equal on all peers. The
- * order of pages in memory differs between peers: a restart changes it. So an entry that releases many pages keeps the
- * records of all of them, or of none.
+ * order of files in memory differs between peers: a restart changes it. So runs are counted only when all pages of a
+ * release are released.
  */
 export class Owners {
-  /** Includes released pages, whose session is 0. */
-  private readonly table = new PairMap<PageOwner>()
+  /** By file. Includes released pages, whose session is 0. */
+  private readonly files = new Map<FileId, RunMap<PageOwner>>()
   /** How many pages of each file a session owns. */
   private readonly counts = new PairMap<number>()
-  private readonly released = new PairMap<true>()
+  /** Number of pages with an owner. */
+  private ownedPages = 0
+  /** Number of runs without an owner. */
+  private releasedRuns = 0
   private floor = 0
-  private last: PageOwner = { session: 0, epoch: 0, seq: 0 }
 
   constructor(
     private readonly store: StateStore,
@@ -43,66 +50,64 @@ export class Owners {
   ) {}
 
   get(file: FileId, page: number): PageOwner {
-    return this.table.get(file, page) ?? { session: 0, epoch: this.floor, seq: 0 }
+    return this.files.get(file)?.get(page) ?? { session: 0, epoch: this.floor, seq: 0 }
   }
 
   /** Number of pages with an owner. */
   get owned(): number {
-    return this.table.size - this.released.size
+    return this.ownedPages
   }
 
-  /** Gives the page to session `to` (0 for nobody) under the next epoch. */
-  transfer(file: FileId, page: number, to: SessionId): PageOwner {
-    this.give(file, page, to)
-    if (this.released.size > this.maxReleased) this.forgetReleased()
-    return this.get(file, page)
-  }
-
-  /** Records that the owner's writeback `seq` was applied. */
-  written(file: FileId, page: number, seq: number): void {
-    const owner = this.shared({ ...this.get(file, page), seq })
-    this.table.set(file, page, owner)
-    this.store.put('owner', file, page, owner)
+  /**
+   * Records the owner of the pages from `first` up to but without `end`: another one, under the next epoch, or the same
+   * one with the sequence number of its newest writeback.
+   */
+  assign(file: FileId, first: number, end: number, owner: PageOwner): void {
+    this.set(file, first, end, owner)
+    this.limitReleased()
   }
 
   /** Releases the pages of `file` that `session` owns. */
   releaseFile(session: SessionId, file: FileId): void {
-    this.releaseOwned(session, [file])
+    this.releaseOwned(session, file)
+    this.limitReleased()
   }
 
   /** Releases the pages from `first` up to but without `end`. */
   releaseRange(file: FileId, first: number, end: number): void {
-    const owned: [FileId, number][] = []
-    for (const [page, { session }] of this.table.inner(file)) {
-      if (session !== 0 && page >= first && page < end) owned.push([file, page])
-    }
-    this.release(owned.length, owned)
+    const runs = [...(this.files.get(file)?.within(first, end) ?? [])]
+    for (const run of runs) if (run.value.session !== 0) this.release(file, run)
+    this.limitReleased()
   }
 
   /**
    * Forgets the pages of a file, none of which has an owner. The id of a file never returns, so no epoch can repeat.
    */
   removeFile(file: FileId): void {
-    for (const [page, { session }] of this.table.inner(file)) {
-      assert(session === 0, `session ${session} owns page ${file}:${page} of a file that is removed`)
-      this.forget(file, page)
+    for (const run of [...(this.files.get(file)?.runs() ?? [])]) {
+      const { session } = run.value
+      assert(session === 0, `session ${session} owns page ${file}:${run.first} of a file that is removed`)
+      this.set(file, run.first, run.end, undefined)
     }
   }
 
   /** Releases all pages that `session` owns. */
   releaseSession(session: SessionId): void {
-    this.releaseOwned(session, [...this.counts.inner(session).keys()])
+    for (const file of [...this.counts.inner(session).keys()]) this.releaseOwned(session, file)
+    this.limitReleased()
   }
 
   clear(): void {
-    this.table.clear()
+    this.files.clear()
     this.counts.clear()
-    this.released.clear()
+    this.ownedPages = 0
+    this.releasedRuns = 0
     this.floor = 0
   }
 
-  restore(file: FileId, page: number, owner: PageOwner): void {
-    this.attach(file, page, this.shared(owner))
+  restore(file: FileId, first: number, { count, session, epoch, seq }: PageOwner & { readonly count: number }): void {
+    const changed = (gone: Run<PageOwner> | undefined, run?: Run<PageOwner>): void => this.count(file, gone, run)
+    this.runsOf(file).set(first, first + count, { session, epoch, seq }, changed)
   }
 
   restoreFloor(epoch: number): void {
@@ -111,85 +116,83 @@ export class Owners {
 
   *records(): IterableIterator<StateRecord> {
     if (this.floor > 0) yield { kind: 'epochFloor', a: 0, b: 0, value: { epoch: this.floor } }
-    for (const [a, b, value] of this.table.entries()) yield { kind: 'owner', a, b, value }
-  }
-
-  private releaseOwned(session: SessionId, files: readonly FileId[]): void {
-    const count = files.reduce((sum, file) => sum + (this.counts.get(session, file) ?? 0), 0)
-    this.release(count, this.pagesOf(session, files))
-  }
-
-  /** Looks at the pages of a file until it has found all that the session owns. */
-  private *pagesOf(session: SessionId, files: Iterable<FileId>): IterableIterator<[FileId, number]> {
-    for (const file of files) {
-      let left = this.counts.get(session, file) ?? 0
-      if (left === 0) continue
-      for (const [page, owner] of this.table.inner(file)) {
-        if (owner.session !== session) continue
-        yield [file, page]
-        if (--left === 0) break
-      }
+    for (const [a, runs] of this.files) {
+      for (const run of runs.runs()) yield { kind: 'owner', a, b: run.first, value: recordOf(run) }
     }
   }
 
-  /** Releases `count` pages. The result does not depend on their order. */
-  private release(count: number, pages: Iterable<[FileId, number]>): void {
-    if (this.released.size + count <= this.maxReleased) {
-      for (const [file, page] of pages) this.give(file, page, 0)
-      return
+  /** Looks at the runs of the file until it has found all that the session owns. */
+  private releaseOwned(session: SessionId, file: FileId): void {
+    let left = this.counts.get(session, file) ?? 0
+    const owned: Run<PageOwner>[] = []
+    for (const run of this.files.get(file)?.runs() ?? []) {
+      if (left === 0) break
+      if (run.value.session !== session) continue
+      owned.push(run)
+      left -= run.end - run.first
     }
-    for (const [file, page] of pages) {
-      const { session, epoch } = this.get(file, page)
-      this.floor = Math.max(this.floor, epoch + 1)
-      this.detach(file, page, session)
-      this.forget(file, page)
-    }
-    this.forgetReleased()
+    for (const run of owned) this.release(file, run)
   }
 
-  private give(file: FileId, page: number, to: SessionId): void {
-    const { session, epoch } = this.get(file, page)
-    this.detach(file, page, session)
-    const owner = this.shared({ session: to, epoch: epoch + 1, seq: 0 })
-    this.attach(file, page, owner)
-    this.store.put('owner', file, page, owner)
+  private release(file: FileId, { first, end, value }: Run<PageOwner>): void {
+    this.set(file, first, end, { session: 0, epoch: value.epoch + 1, seq: 0 })
   }
 
-  private attach(file: FileId, page: number, owner: PageOwner): void {
-    this.table.set(file, page, owner)
-    if (owner.session === 0) this.released.set(file, page, true)
-    else this.counts.set(owner.session, file, (this.counts.get(owner.session, file) ?? 0) + 1)
+  private set(file: FileId, first: number, end: number, owner: PageOwner | undefined): void {
+    const gone = new Set<number>()
+    const runs = this.runsOf(file)
+    runs.set(first, end, owner, (old, run) => {
+      this.count(file, old, run)
+      if (old !== undefined) gone.add(old.first)
+      if (run === undefined) return
+      gone.delete(run.first)
+      this.store.put('owner', file, run.first, recordOf(run))
+    })
+    for (const at of gone) this.store.put('owner', file, at, undefined)
+    if (runs.size === 0) this.files.delete(file)
   }
 
-  private detach(file: FileId, page: number, session: SessionId): void {
+  private count(file: FileId, gone: Run<PageOwner> | undefined, run: Run<PageOwner> | undefined): void {
+    if (gone !== undefined) this.add(file, gone, -1)
+    if (run !== undefined) this.add(file, run, 1)
+  }
+
+  private add(file: FileId, { first, end, value: { session } }: Run<PageOwner>, sign: 1 | -1): void {
     if (session === 0) {
-      this.released.delete(file, page)
+      this.releasedRuns += sign
       return
     }
-    const count = this.counts.get(session, file) ?? 0
-    assert(count > 0, `session ${session} owns no page of file ${file}, and is to give up page ${page}`)
-    if (count > 1) this.counts.set(session, file, count - 1)
+    const pages = sign * (end - first)
+    this.ownedPages += pages
+    const count = (this.counts.get(session, file) ?? 0) + pages
+    assert(count >= 0, `session ${session} owns ${count} pages of file ${file}`)
+    if (count > 0) this.counts.set(session, file, count)
     else this.counts.delete(session, file)
   }
 
-  /** Pages that are written together have equal owners, and share one record to save memory. */
-  private shared(owner: PageOwner): PageOwner {
-    const { session, epoch, seq } = this.last
-    if (owner.session !== session || owner.epoch !== epoch || owner.seq !== seq) this.last = owner
-    return this.last
-  }
-
-  private forget(file: FileId, page: number): void {
-    this.table.delete(file, page)
-    this.released.delete(file, page)
-    this.store.put('owner', file, page, undefined)
-  }
-
-  private forgetReleased(): void {
-    for (const [file, page] of this.released.entries()) {
-      this.floor = Math.max(this.floor, this.table.get(file, page)!.epoch)
-      this.forget(file, page)
+  private limitReleased(): void {
+    if (this.releasedRuns <= this.maxReleased) return
+    for (const [file, runs] of [...this.files]) {
+      for (const { first, end, value } of [...runs.runs()]) {
+        if (value.session !== 0) continue
+        this.floor = Math.max(this.floor, value.epoch)
+        this.set(file, first, end, undefined)
+      }
     }
     this.store.put('epochFloor', 0, 0, { epoch: this.floor })
   }
+
+  private runsOf(file: FileId): RunMap<PageOwner> {
+    let runs = this.files.get(file)
+    if (runs === undefined) this.files.set(file, (runs = new RunMap(isSameOwner)))
+    return runs
+  }
+}
+
+function recordOf({ first, end, value }: Run<PageOwner>): PageOwner & { readonly count: number } {
+  return { ...value, count: end - first }
+}
+
+export function isSameOwner(a: PageOwner, b: PageOwner): boolean {
+  return a.session === b.session && a.epoch === b.epoch && a.seq === b.seq
 }

@@ -2,6 +2,7 @@ import { patchPage, type DirtyPageBytes, type PageWrite } from '@quire/protocol'
 import type { CommandOf } from './commands.js'
 import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
+import { OwnerBatch } from './owner-batch.js'
 import type { Owners } from './owners.js'
 import type { StateStore } from './records.js'
 import type { Sessions } from './sessions.js'
@@ -24,16 +25,18 @@ export class PageChanges {
 
   handover(index: number, command: CommandOf<'handover'>): Applied {
     const { file, page } = command
-    const outcomes = command.pages.map((_, i) => this.handOver(index, command, i))
+    const owners = new OwnerBatch(this.owners)
+    const outcomes = command.pages.map((_, i) => this.handOver(index, command, i, owners))
+    owners.settle()
     return { type: 'handover', file, page, outcomes }
   }
 
-  private handOver(index: number, command: CommandOf<'handover'>, i: number): PageHandover {
+  private handOver(index: number, command: CommandOf<'handover'>, i: number, owners: OwnerBatch): PageHandover {
     const { file: fileId, from, fromEpoch, to, at } = command
     const page = command.page + i
     const given = command.pages[i]
     const file = this.namespace.get(fileId)
-    const before = this.owner(fileId, page)
+    const before = owners.get(fileId, ownerPage(file, page))
     const done =
       file !== undefined &&
       isWithin(file, page) &&
@@ -46,19 +49,29 @@ export class PageChanges {
     if (!done) return { done: false, owner: before }
     // A writeback may have brought the same bytes or newer ones.
     if (given !== undefined && given.seq > before.seq) this.storePage(index, file, page, given.bytes.slice(), at)
-    return { done: true, owner: this.owners.transfer(fileId, ownerPage(file, page), to) }
+    const owner: PageOwner = { session: to, epoch: fromEpoch + 1, seq: 0 }
+    owners.set(fileId, ownerPage(file, page), owner)
+    return { done: true, owner }
   }
 
   writeback(index: number, command: CommandOf<'writeback'>): Applied {
     const { session, at } = command
-    const outcomes = command.pages.map((dirty) => this.writebackPage(index, session, dirty, at))
+    const owners = new OwnerBatch(this.owners)
+    const outcomes = command.pages.map((dirty) => this.writebackPage(index, session, dirty, at, owners))
+    owners.settle()
     return { type: 'writeback', session, outcomes }
   }
 
-  private writebackPage(index: number, session: SessionId, write: PageWrite, at: number): WrittenPage {
+  private writebackPage(
+    index: number,
+    session: SessionId,
+    write: PageWrite,
+    at: number,
+    owners: OwnerBatch
+  ): WrittenPage {
     const { file: fileId, page, epoch, seq, ranges, bytes } = write
     const file = this.namespace.get(fileId)
-    const owner = this.owner(fileId, page)
+    const owner = owners.get(fileId, ownerPage(file, page))
     const isOwner = session !== 0 && owner.session === session && owner.epoch === epoch
     const outcome = { file: fileId, page, epoch, seq }
     if (file === undefined || !isOwner || !isWithin(file, page) || !isWriteOf(file, write)) {
@@ -67,7 +80,7 @@ export class PageChanges {
     // The same writeback again, or a newer one has overtaken it.
     if (seq <= owner.seq) return { ...outcome, result: 'stored' }
     if (ranges !== undefined && seq !== owner.seq + 1) return { ...outcome, result: 'base' }
-    this.owners.written(fileId, ownerPage(file, page), seq)
+    owners.set(fileId, ownerPage(file, page), { session, epoch, seq })
     if (ranges === undefined) this.storePage(index, file, page, bytes.slice(), at)
     else if (!this.patchStored(index, file, page, write, at)) return { ...outcome, result: 'stored', isLost: true }
     return { ...outcome, result: 'stored' }

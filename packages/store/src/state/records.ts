@@ -41,8 +41,8 @@ export interface RecordTypes {
   readonly file: FileData
   /** (session, file): the session maps the file. */
   readonly mapping: object
-  /** (file, page), or (file, 0) for a file that is owned as a whole. */
-  readonly owner: PageOwner
+  /** (file, first page): `count` neighboring pages. A file that is owned as a whole has one record, of page 0. */
+  readonly owner: PageOwner & { readonly count: number }
   /** (session, seq) */
   readonly answer: Answer
 }
@@ -73,13 +73,13 @@ const codecs: { readonly [K in RecordKind]: Codec<RecordTypes[K]> } = {
   session: sessionData,
   file: fileData,
   mapping: struct({}),
-  owner: struct({ session: uint, epoch: uint, seq: uint }),
+  owner: struct({ count: uint, session: uint, epoch: uint, seq: uint }),
   answer
 }
 
 export function encodeRecord<K extends RecordKind>(kind: K, value: RecordTypes[K]): Uint8Array {
   const codec: Codec<RecordTypes[K]> = codecs[kind]
-  return encode(codec, value, kind === 'owner' ? 32 : 256)
+  return encode(codec, value, kind === 'owner' ? 40 : 256)
 }
 
 /** Throws CodecError. */

@@ -6,6 +6,8 @@ export interface BulkAsk {
   readonly path: string
   readonly rounds: number
   readonly bytes: number
+  /** Without rivals. */
+  readonly alone?: boolean
 }
 
 /** Writes of etcd that are under way at once. */
@@ -61,7 +63,7 @@ export async function scan({ bare, redis, newClient }: Parties, ask: BulkAsk): P
 
 /** Writes a file and makes it durable. In MiB a second. */
 export async function fill({ client, etcd }: Parties, ask: BulkAsk): Promise<Figures> {
-  const { path, rounds, bytes } = ask
+  const { path, rounds, bytes, alone = false } = ask
   let fills = 0
   const value = Buffer.from(filled(PAGE_BYTES, 1))
   return contest(
@@ -78,6 +80,7 @@ export async function fill({ client, etcd }: Parties, ask: BulkAsk): Promise<Fig
       },
       'etcd puts':
         etcd &&
+        !alone &&
         (async () => {
           const begin = performance.now()
           let next = 0

@@ -45,16 +45,15 @@ export const LOG_MUTANTS: readonly Mutant[] = [
     name: 'released pages are forgotten in the middle of an entry',
     rule: 'replicas are equal',
     file: 'store/dist/state/owners.js',
-    find: 'if (this.released.size + count <= this.maxReleased) {\n            for (const [file, page] of pages)\n                this.give(file, page, 0);\n            return;',
-    replace:
-      'if (count > 0) {\n            for (const [file, page] of pages)\n                this.transfer(file, page, 0);\n            return;'
+    find: 'this.set(file, first, end, { session: 0, epoch: value.epoch + 1, seq: 0 });',
+    replace: 'this.assign(file, first, end, { session: 0, epoch: value.epoch + 1, seq: 0 });'
   },
   {
     name: 'a transfer keeps the epoch',
     rule: 'rule 11',
-    file: 'store/dist/state/owners.js',
-    find: '{ session: to, epoch: epoch + 1, seq: 0 }',
-    replace: '{ session: to, epoch, seq: 0 }'
+    file: CHANGES,
+    find: '{ session: to, epoch: fromEpoch + 1, seq: 0 }',
+    replace: '{ session: to, epoch: fromEpoch, seq: 0 }'
   },
   {
     name: 'retry applied twice',
