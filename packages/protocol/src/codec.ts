@@ -36,11 +36,17 @@ export type TypeOf<C> = C extends Codec<infer T> ? T : never
 export class Writer {
   private bytes: Uint8Array
   private view: DataView
-  private length = 0
 
-  constructor(capacity = 256) {
-    this.bytes = new Uint8Array(capacity)
-    this.view = new DataView(this.bytes.buffer)
+  /**
+   * Appends behind the first `length` bytes of `into`, which is overwritten from there on, or to a new buffer. A writer
+   * that outgrows its buffer goes on in a larger one.
+   */
+  constructor(
+    into: number | Uint8Array = 256,
+    private length = 0
+  ) {
+    this.bytes = typeof into === 'number' ? new Uint8Array(into) : into
+    this.view = viewOf(this.bytes)
   }
 
   u8(value: number): void {
@@ -97,8 +103,12 @@ export class Writer {
     const grown = new Uint8Array(Math.max(needed, this.bytes.length * 2))
     grown.set(this.bytes.subarray(0, this.length))
     this.bytes = grown
-    this.view = new DataView(grown.buffer)
+    this.view = viewOf(grown)
   }
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
 /**

@@ -15,7 +15,7 @@ import {
 } from '@quire/protocol'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { encodeBatch, inspectBatch, type BatchContent } from '../src/log/batch.js'
+import { BatchEncoder, encodeBatch, inspectBatch, type BatchContent } from '../src/log/batch.js'
 import { SECTOR_BYTES } from '../src/log/disk.js'
 import { encodeSegmentHeader, parseSegmentName, readSegmentHeader, segmentName } from '../src/log/segment.js'
 
@@ -152,6 +152,15 @@ describe('batches of the log', () => {
         const bytes = encodeBatch(number, value)
         expect(bytes.length % SECTOR_BYTES).toBe(0)
         expect(inspectBatch(bytes, number)).toMatchObject({ kind: 'whole', content: value })
+      })
+    )
+  })
+
+  it('batches of all sizes from one buffer are the same as those from buffers of their own', () => {
+    const encoder = new BatchEncoder()
+    fc.assert(
+      fc.property(content, fc.nat(), (value, number) => {
+        expect(encoder.encode(number, value)).toEqual(encodeBatch(number, value))
       })
     )
   })

@@ -16,7 +16,7 @@
  * is not. Any other deviation is damage, not a torn write.
  */
 import { crc32c } from '@node-rs/crc32'
-import { decode, encode, list, optional, raftEntry, struct, type Codec } from '@quire/protocol'
+import { Writer, decode, list, optional, raftEntry, struct, type Codec } from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
 import { hardState, segmentBase, type SegmentBase } from './segment-base.js'
 import { SECTOR_BYTES } from './disk.js'
@@ -58,25 +58,57 @@ export type BatchVerdict =
   | { readonly kind: 'torn' }
   | { readonly kind: 'damaged'; readonly reason: string }
 
-/** Encodes a batch. Its length is a multiple of the sector size. */
-export function encodeBatch(number: number, content: BatchContent): Uint8Array {
-  const size = content.entries.reduce((sum, entry) => sum + entry.data.length + 24, 256)
-  const payload = encode(batchContent, content, size)
-  const sectors = sectorsFor(payload.length)
-  if (sectors > MAX_SECTORS) throw new RangeError(`a batch of ${payload.length} bytes`)
-  const start = HEADER_BYTES + bitmapBytes(sectors)
-  const batch = new Uint8Array(sectors * SECTOR_BYTES)
-  batch.set(payload, start)
-  for (let sector = 1; sector < sectors; sector++) {
-    if (!isZero(batch, sector)) batch[HEADER_BYTES + ((sector - 1) >> 3)]! |= 1 << ((sector - 1) & 7)
+/** Encodes batches, all in one buffer. */
+export class BatchEncoder {
+  private buffer: Uint8Array = new Uint8Array(16 * 1024)
+
+  /** The length of the batch is a multiple of the sector size. Its bytes are valid until the next call. */
+  encode(number: number, content: BatchContent): Uint8Array {
+    const size = content.entries.reduce((sum, entry) => sum + entry.data.length + 24, 256)
+    // The length of the payload decides about that of the header. So the payload comes first, and the header grows
+    // towards the start of the buffer: with its bitmap it fits a sector. Behind the payload, a sector may need zeros.
+    const needed = SECTOR_BYTES + size + 2 * SECTOR_BYTES
+    if (this.buffer.length < needed) this.buffer = new Uint8Array(needed)
+    const writer = new Writer(this.buffer, SECTOR_BYTES)
+    batchContent.write(writer, content)
+    const written = writer.finish()
+    const payload = written.subarray(SECTOR_BYTES)
+    const sectors = sectorsFor(payload.length)
+    if (sectors > MAX_SECTORS) throw new RangeError(`a batch of ${payload.length} bytes`)
+    const start = HEADER_BYTES + bitmapBytes(sectors)
+    const batch = this.areaOf(written, SECTOR_BYTES - start, sectors * SECTOR_BYTES)
+    batch.fill(0, 0, start).fill(0, start + payload.length)
+    writeHeader(batch, start, number, payload)
+    return batch
   }
-  const view = new DataView(batch.buffer)
+
+  private areaOf(written: Uint8Array, offset: number, length: number): Uint8Array {
+    if (written.buffer !== this.buffer.buffer) this.buffer = new Uint8Array(written.buffer)
+    if (this.buffer.length < offset + length) {
+      const grown = new Uint8Array(offset + length)
+      grown.set(written)
+      this.buffer = grown
+    }
+    return this.buffer.subarray(offset, offset + length)
+  }
+}
+
+/** Encodes a batch into a buffer of its own. */
+export function encodeBatch(number: number, content: BatchContent): Uint8Array {
+  return new BatchEncoder().encode(number, content)
+}
+
+/** Writes the header and its bitmap, which are zeros so far, in front of the payload at `start`. */
+function writeHeader(batch: Uint8Array, start: number, number: number, payload: Uint8Array): void {
+  const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength)
+  for (let sector = 1; sector * SECTOR_BYTES < batch.length; sector++) {
+    if (!isZero(batch, sector, view)) batch[HEADER_BYTES + ((sector - 1) >> 3)]! |= 1 << ((sector - 1) & 7)
+  }
   view.setUint32(0, MAGIC, true)
   view.setFloat64(8, number, true)
   view.setUint32(16, payload.length, true)
   view.setUint32(20, crc32c(payload), true)
   view.setUint32(4, crc32c(batch.subarray(8, start)), true)
-  return batch
 }
 
 /** The header at the start of `area`; undefined if there is no valid one. */
@@ -111,15 +143,17 @@ export function inspectBatch(area: Uint8Array, number: number): BatchVerdict {
   }
 }
 
-/** The last sector of a file may be incomplete. */
-export function isZero(area: Uint8Array, sector: number): boolean {
-  const start = sector * SECTOR_BYTES
-  const bytes = Math.min(SECTOR_BYTES, area.length - start)
-  const view = new DataView(area.buffer, area.byteOffset + start, bytes)
+/** The last sector of a file may be incomplete. `view` is one of `area`. */
+export function isZero(
+  area: Uint8Array,
+  sector: number,
+  view = new DataView(area.buffer, area.byteOffset, area.byteLength)
+): boolean {
+  let at = sector * SECTOR_BYTES
+  const end = Math.min(at + SECTOR_BYTES, area.length)
   // Words first, because most of a small commit is a page of zeros.
-  let at = 0
-  for (; at + 4 <= bytes; at += 4) if (view.getInt32(at) !== 0) return false
-  for (; at < bytes; at++) if (view.getUint8(at) !== 0) return false
+  for (; at + 4 <= end; at += 4) if (view.getInt32(at) !== 0) return false
+  for (; at < end; at++) if (view.getUint8(at) !== 0) return false
   return true
 }
 

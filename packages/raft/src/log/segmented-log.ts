@@ -3,7 +3,7 @@ import type { Entry, HardState } from '../core/types.js'
 import { LogFailedError, LogFullError, LogNotInitializedError } from '../errors.js'
 import { AppendQueue, changesLog, type Gathered } from './append-queue.js'
 import { baseOfSnapshot, FIRST_BASE, type SegmentBase } from './segment-base.js'
-import { encodeBatch } from './batch.js'
+import { BatchEncoder, encodeBatch } from './batch.js'
 import { firstContent } from './creation.js'
 import { SECTOR_BYTES, type Disk } from './disk.js'
 import { LogIndex } from './log-index.js'
@@ -91,6 +91,8 @@ class SegmentedLog implements RaftLog {
   /** The lowest index that may be appended. */
   private appendable: number
   private readonly queue = new AppendQueue()
+  // One batch is written at a time.
+  private readonly encoder = new BatchEncoder()
   /** Resolves when the queue is empty. */
   private flushing: Promise<void> | undefined
   private removing: Promise<void> = Promise.resolve()
@@ -250,7 +252,7 @@ class SegmentedLog implements RaftLog {
     const file = this.files.current
     const { bytes } = file
     if (belongsTo(current, gathered)) {
-      const batch = encodeBatch(number, { base: undefined, hardState, entries })
+      const batch = this.encoder.encode(number, { base: undefined, hardState, entries })
       const end = this.offset + batch.length
       if (end <= bytes) {
         if (end > bytes / 2) this.supply.prepare()
@@ -260,7 +262,7 @@ class SegmentedLog implements RaftLog {
       }
     }
     const base = this.nextBase(gathered)
-    const batch = encodeBatch(number, { base, hardState, entries })
+    const batch = this.encoder.encode(number, { base, hardState, entries })
     const header = { number: current.number + 1, firstIndex: base.prevIndex + 1, firstBatch: number }
     let taken: TakenSegment
     try {
