@@ -1,6 +1,7 @@
 import { AddressBook } from '@quire/net'
 import { FakeClock, settle } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
+import { GroupFrames } from '../src/peer/group-frames.js'
 import { Link } from '../src/peer/link.js'
 
 const at = (host: number): string => `/ip4/192.0.2.${host}/tcp/4001`
@@ -34,6 +35,7 @@ function link(answersAt: string): Link {
     logger: undefined,
     maxQueuedBytes: 1000,
     stepMs: () => 2400,
+    frames: new GroupFrames(),
     introduce: () => expect.unreachable(),
     welcomed: () => expect.unreachable(),
     refused: () => expect.unreachable(),

@@ -4,7 +4,6 @@ import {
   PROTOCOL_RAFT,
   decodeFrame,
   encodeFrame,
-  raftEntryBytes,
   raftMessage,
   type Clock,
   type FrameStream,
@@ -17,6 +16,7 @@ import {
 import type { AddressBook } from '@quire/net'
 import type { Logger } from 'pino'
 import { memberOf } from './evidence.js'
+import type { GroupFrames } from './group-frames.js'
 
 export interface LinkInit {
   readonly remote: string
@@ -28,6 +28,8 @@ export interface LinkInit {
   readonly maxQueuedBytes: number
   /** The time limit for each step of a dial; see `timingOf`. */
   readonly stepMs: () => number
+  /** Encodes the messages of groups for the links to all members. */
+  readonly frames: GroupFrames
   readonly introduce: () => RaftIntroduction
   /**
    * The remote has accepted the hello. Resolves with a message that refuses the remote, or undefined to open the
@@ -47,8 +49,6 @@ const MAX_BACKOFF_MS = 2 * MAX_ROUND_TRIP_MS
 export const HELLO_TIMEOUT_MS = 10 * MAX_ROUND_TRIP_MS
 /** A dial may take this many times its limits: no caller waits for it, and a slow remote need not be dialed again. */
 const PATIENCE = 2
-/** Any frame other than an append fits into this many bytes. */
-const SMALL_FRAME_BYTES = 128
 
 /**
  * Keeps an outgoing stream to one other peer open.
@@ -98,7 +98,7 @@ export class Link {
   /** Sends a Raft message, or drops it if the link is not open or too many bytes wait. */
   send(group: number, message: GroupMessage): void {
     if (this.stream === undefined || this.queuedBytes > this.init.maxQueuedBytes) return
-    this.post(this.stream, encodeFrame(raftMessage, message, group, 0, capacityOf(message)))
+    this.post(this.stream, this.init.frames.encode(group, message))
   }
 
   /** Sends a message between links. While the remote accepts none, a newer message of the same type replaces it. */
@@ -271,9 +271,4 @@ export class Link {
     this.queuedBytes = 0
     this.blocked = false
   }
-}
-
-function capacityOf(message: GroupMessage): number {
-  if (message.type !== 'append') return SMALL_FRAME_BYTES
-  return SMALL_FRAME_BYTES + message.entries.reduce((sum, entry) => sum + raftEntryBytes(entry), 0)
 }

@@ -24,6 +24,7 @@ import { memberOf, type Claim } from './evidence.js'
 import type { StateReport } from './comparison.js'
 import type { PeerIdentity, IntroductionRefusal, Standing } from './identity.js'
 import { IncomingHandshakes, type JoinAnswer, type JoinMessage } from './incoming-handshakes.js'
+import { GroupFrames } from './group-frames.js'
 import { Link } from './link.js'
 import { PeerRefusals } from './peer-refusals.js'
 import type { Quarantined } from './quarantine.js'
@@ -105,6 +106,7 @@ class Links implements PeerLinks {
   private readonly handshakes: IncomingHandshakes
   private readonly refusals: PeerRefusals
   private readonly exchange: EvidenceExchange
+  private readonly frames = new GroupFrames()
   private readonly addresses: AddressExchange
 
   constructor(private readonly init: PeerLinksInit) {
@@ -215,6 +217,7 @@ class Links implements PeerLinks {
       logger,
       maxQueuedBytes,
       stepMs: this.init.stepMs,
+      frames: this.frames,
       introduce: () => this.introduce(),
       welcomed: (introduction) => this.welcomed(remote, introduction),
       refused: (message) => {

@@ -344,8 +344,8 @@ export class StreamEnd implements FrameStream {
     if (this.closing || this.over !== undefined) return
     this.network.onDeliver?.(this.remote, this.id, this.protocol, frame)
     try {
-      // Noise makes Buffers of large messages.
-      this.frameHandler?.(Buffer.from(frame.buffer, frame.byteOffset, frame.length))
+      // Noise makes Buffers of large messages. Each receiver has bytes of its own.
+      this.frameHandler?.(Buffer.from(frame))
     } catch (error) {
       this.network.onHandlerError(error as Error)
       this.abort(error as Error)
