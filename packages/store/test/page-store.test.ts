@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { CorruptionError, VersionMismatchError } from '@quire/protocol'
 import { createPageStore } from '../src/pages/index.js'
-import { FORMAT_KEY, numberValue } from '../src/pages/layout.js'
+import { FORMAT_KEY, STORE_FORMAT, numberValue } from '../src/pages/layout.js'
 import { filled, manualScheduler, memoryStorage, PAGE } from './state-helpers.js'
 
 async function checkpointed(pageBytes = PAGE) {
@@ -159,8 +159,12 @@ describe('page stores', () => {
 
   it('a page store of another format is refused, and the error names both formats', async () => {
     const storage = await checkpointed()
-    await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, 2) }])
-    expect(() => createPageStore({ backend: storage.open() })).toThrow(new VersionMismatchError('store memory', 2, 1))
+    await storage
+      .open()
+      .commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, STORE_FORMAT + 1) }])
+    expect(() => createPageStore({ backend: storage.open() })).toThrow(
+      new VersionMismatchError('store memory', STORE_FORMAT + 1, STORE_FORMAT)
+    )
   })
 
   it('a page store detects each single damaged bit in the head of a page, and damaged bits in its body', async () => {

@@ -1,7 +1,7 @@
 /** Peers that compare their states, in virtual time. */
 import pino from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
-import { encodePage, pageKey } from '../src/pages/layout.js'
+import { PageEncoder, pageKey } from '../src/pages/layout.js'
 import type { ReplicaLimits } from '../src/peer/replica.js'
 import { DamagedPageError, encodeCommand } from '../src/state/index.js'
 import { filled } from './state-helpers.js'
@@ -65,7 +65,7 @@ async function diverge(...peers: readonly ClusterPeer[]): Promise<void> {
   const { state } = peers[0]!.core.root.replica.applier
   const file = state.list('/', '', 1)[0]!.id
   const key = pageKey(file, 0)
-  const { head, body } = encodePage(key, { version: state.version(file, 0), bytes: filled(99) })
+  const { head, body } = new PageEncoder().encode(file, 0, state.version(file, 0), filled(99))
   for (const { pages } of peers) {
     await cluster.run(change(pages, { table: 'heads', key, value: head }, { table: 'bodies', key, value: body }))
   }

@@ -6,8 +6,9 @@ import { describe, expect, it } from 'vitest'
 import type { BackendTable, BackendView, MemoryStorage, PageStore } from '../src/pages/index.js'
 import {
   APPLIED_KEY,
-  encodePage,
+  PageEncoder,
   FORMAT_KEY,
+  STORE_FORMAT,
   INSTALLED_KEY,
   numberValue,
   pageKey,
@@ -122,13 +123,12 @@ describe('the pieces of a snapshot', () => {
       return [key, recordValue(key, 'mapping', {})]
     })
     const pages = Array.from({ length: 200 }, (_, page) => {
-      const key = pageKey(1, page)
-      return { key, ...encodePage(key, { version: 1, bytes: filled(1, page < 199 ? SMALL_PAGE : 65_536) }) }
+      return new PageEncoder().encode(1, page, 1, filled(1, page < 199 ? SMALL_PAGE : 65_536))
     })
     const view = viewOf({
       records: [[APPLIED_KEY, numberValue(APPLIED_KEY, INDEX)], ...records],
       heads: pages.map(({ key, head }): Row => [key, head]),
-      bodies: pages.map(({ key, body }): Row => [key, body])
+      bodies: pages.map(({ key, body }): Row => [key, body!])
     })
     const pieces = (maxBytes: number): Uint8Array[] => piecesFrom(new SnapshotReader(view, { name: 'pages' }), maxBytes)
     const [{ length }, ...more] = pieces(4_000_000) as [Uint8Array, ...Uint8Array[]]
@@ -306,7 +306,7 @@ describe('the receiver of a snapshot', () => {
   })
 
   it('the receiver of a snapshot refuses rows of another format, or without one', async () => {
-    for (const value of [undefined, numberValue(FORMAT_KEY, 2)]) {
+    for (const value of [undefined, numberValue(FORMAT_KEY, STORE_FORMAT + 1)]) {
       const storage = await fourPages()
       await change(storage, { table: 'records', key: FORMAT_KEY, value })
       expect(() => received(piecesOf(storage, PAGE))).toThrow('its format is missing')

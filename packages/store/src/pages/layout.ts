@@ -7,7 +7,7 @@
  * bytes of the page, and fills LMDB's pages exactly. The head holds these 28 bytes, the version and the checksums; many
  * heads share a page of LMDB. docs/storage.md has the measurements.
  *
- *   head: version f64 | CRC32C of the body u32 | CRC32C of key and head u32 | last 28 bytes
+ *   head: version f64 | CRC32C of the body u32 | last 28 bytes | CRC32C of key and head u32
  */
 import { crc32c } from '@node-rs/crc32'
 import {
@@ -40,7 +40,8 @@ import type { Backend } from './backend.js'
 export const STORE_FORMAT = 2
 
 const TAIL_BYTES = 28
-const HEAD_BYTES = 16 + TAIL_BYTES
+const TAIL_START = 12
+const HEAD_BYTES = TAIL_START + TAIL_BYTES + 4
 
 // -- pages
 
@@ -79,24 +80,39 @@ export interface PageRows {
   readonly body: Uint8Array | undefined
 }
 
-/** Splits a page into its two values. `body` is a view of the page. */
-export function encodePage(key: Uint8Array, stored: StoredPage): PageRows & { readonly body: Uint8Array } {
-  const body = stored.bytes.subarray(0, stored.bytes.length - TAIL_BYTES)
-  return { head: encodeHead(key, stored.version, crc32c(body), stored.bytes.subarray(body.length)), body }
-}
+/** Pages whose keys and heads share a buffer. */
+const PAGES_PER_BUFFER = 1024
 
-export function encodeLostPage(key: Uint8Array, version: number): PageRows {
-  return { head: encodeHead(key, version, 0, new Uint8Array(TAIL_BYTES)), body: undefined }
-}
+/** Encodes pages. Their keys and heads share buffers, because a buffer for each costs more than its content. */
+export class PageEncoder {
+  private bytes = new Uint8Array(0)
+  private view = viewOf(this.bytes)
+  private next = 0
 
-function encodeHead(key: Uint8Array, version: number, bodyChecksum: number, tail: Uint8Array): Uint8Array {
-  const head = new Uint8Array(HEAD_BYTES)
-  const view = new DataView(head.buffer)
-  view.setFloat64(0, version, true)
-  view.setUint32(8, bodyChecksum, true)
-  head.set(tail, 16)
-  view.setUint32(12, headChecksum(key, head), true)
-  return head
+  /** Splits a page into its two values. `body` is a view of the page; undefined if the bytes of the page are lost. */
+  encode(file: number, page: number, version: number, bytes: Uint8Array | undefined): PageRows & { key: Uint8Array } {
+    const start = this.take()
+    const headStart = start + PAGE_KEY_BYTES
+    const end = headStart + HEAD_BYTES
+    const body = bytes?.subarray(0, bytes.length - TAIL_BYTES)
+    setUint53(this.view, start, file)
+    setUint53(this.view, start + 8, page)
+    this.view.setFloat64(headStart, version, true)
+    this.view.setUint32(headStart + 8, body === undefined ? 0 : crc32c(body), true)
+    if (bytes !== undefined) this.bytes.set(bytes.subarray(bytes.length - TAIL_BYTES), headStart + TAIL_START)
+    this.view.setUint32(end - 4, crc32c(this.bytes.subarray(start, end - 4)), true)
+    return { key: this.bytes.subarray(start, headStart), head: this.bytes.subarray(headStart, end), body }
+  }
+
+  private take(): number {
+    const start = this.next
+    this.next += PAGE_KEY_BYTES + HEAD_BYTES
+    if (this.next <= this.bytes.length) return start
+    this.bytes = new Uint8Array(PAGES_PER_BUFFER * (PAGE_KEY_BYTES + HEAD_BYTES))
+    this.view = viewOf(this.bytes)
+    this.next = PAGE_KEY_BYTES + HEAD_BYTES
+    return 0
+  }
 }
 
 /** The place of rows, for error messages. */
@@ -157,7 +173,7 @@ export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefi
   checkBody(backend, key, head, body)
   const bytes = new Uint8Array(body.length + TAIL_BYTES)
   bytes.set(body)
-  bytes.set(head.subarray(16), body.length)
+  bytes.set(head.subarray(TAIL_START, TAIL_START + TAIL_BYTES), body.length)
   return { version: viewOf(head).getFloat64(0, true), bytes }
 }
 
@@ -210,12 +226,12 @@ function checkHead(backend: RowsName, key: Uint8Array, head: Uint8Array): void {
 }
 
 function isHead(key: Uint8Array, head: Uint8Array): boolean {
-  return head.length === HEAD_BYTES && headChecksum(key, head) === viewOf(head).getUint32(12, true)
+  return head.length === HEAD_BYTES && headChecksum(key, head) === viewOf(head).getUint32(HEAD_BYTES - 4, true)
 }
 
 // Covers the key, so that a head under the key of another page counts as damaged.
 function headChecksum(key: Uint8Array, head: Uint8Array): number {
-  return crc32c(head.subarray(16), crc32c(head.subarray(0, 12), crc32c(key)))
+  return crc32c(head.subarray(0, HEAD_BYTES - 4), crc32c(key))
 }
 
 function damaged({ name }: RowsName, key: Uint8Array, reason: string): DamagedPageError {

@@ -36,6 +36,11 @@ export class PairMap<V> {
     return this.outer.get(a) ?? new Map<number, V>()
   }
 
+  /** The first numbers of all pairs. */
+  firsts(): IterableIterator<number> {
+    return this.outer.keys()
+  }
+
   clear(): void {
     this.outer.clear()
     this.count = 0
