@@ -36,8 +36,8 @@ export interface FrameStream {
   /** The remote's PeerId as text. The transport has proved it. */
   readonly remote: string
   /**
-   * Queues one frame, with its length in front, and returns at once. Nobody changes the buffer from now on, so the caller
-   * may send it on several streams. All frames that are queued in one turn of the event loop leave together.
+   * Queues one frame, with its length in front, and returns at once. Nobody changes the buffer from now on, so the
+   * caller may send it on several streams. All frames that are queued in one turn of the event loop leave together.
    *
    * Returns false if the queue is above its high-water mark: the caller must stop until `onDrain`. A caller that goes
    * on makes the queue exceed its limit, which aborts the stream. On a closed stream, `send` drops the frame and

@@ -6,7 +6,7 @@ const entry = (index: number) => ({ index, term: 2, kind: 'normal' as const, dat
 const ENTRIES = [entry(5), entry(6), entry(7)]
 const append = (change: object = {}): GroupMessage => {
   const fields = { term: 2, prevIndex: 4, prevTerm: 1, commit: 3, entries: [...ENTRIES] }
-  return { type: 'append', ...fields, ...change } as GroupMessage
+  return { type: 'append', ...fields, ...change }
 }
 
 /** A frame without its length. */

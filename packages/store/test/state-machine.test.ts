@@ -9,6 +9,7 @@ import {
   MAX_UNSETTLED_REQUESTS,
   NOTHING_CHANGED
 } from '../src/state/index.js'
+import { COMMAND_VERSION } from '../src/state/commands.js'
 import { filled, Harness, memoryStore, PAGE } from './state-helpers.js'
 
 const failure = (applied: { type: string }) => {
@@ -47,8 +48,9 @@ describe('StateMachine.apply', () => {
   it('the state machine throws at a command of a later format, names both formats, and changes nothing', () => {
     const machine = createStateMachine(memoryStore())
     const data = encodeCommand({ type: 'openSession', clientId: 'c', ttlMs: 1, at: 1 })
-    data[0] = 2
-    expect(() => machine.apply(1, 'normal', data)).toThrow(new VersionMismatchError('log command', 2, 1))
+    data[0] = COMMAND_VERSION + 1
+    const refusal = new VersionMismatchError('log command', COMMAND_VERSION + 1, COMMAND_VERSION)
+    expect(() => machine.apply(1, 'normal', data)).toThrow(refusal)
     expect(machine.appliedIndex).toBe(0)
   })
 })
