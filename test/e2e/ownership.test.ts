@@ -56,5 +56,7 @@ describe('hazard: false sharing between two writers', () => {
     expect([view.getUint32(0, true), view.getUint32(4, true)]).toEqual([counts, counts])
     // The page changed hands; otherwise the test would show nothing.
     expect(clients.reduce((sum, client) => sum + client.stats().handovers, 0)).toBeGreaterThan(0)
+    const contended = clients.flatMap((client) => client.stats().contended)
+    expect(contended).toContainEqual({ path: '/shared', offset: 0, taken: expect.any(Number) as number })
   })
 })

@@ -355,6 +355,15 @@ export interface LeaderPath {
   readonly relay: string | undefined
 }
 
+/** A page that other clients use as well. */
+export interface PageContention {
+  readonly path: string
+  /** Where the page begins in the file, in bytes; 0 for a file that is owned as a whole. */
+  readonly offset: number
+  /** How often this client gave up access to the page, or to the file, because another client asked for it. */
+  readonly taken: number
+}
+
 export interface ClientStats extends LeaderPath {
   readonly faults: { readonly read: FaultStats; readonly write: FaultStats; readonly upgrade: FaultStats }
   /** Accesses to pages that needed no fault. */
@@ -378,4 +387,9 @@ export interface ClientStats extends LeaderPath {
   readonly bytesOut: number
   readonly frameBytesUsed: number
   readonly frameBytesCapacity: number
+  /**
+   * At most eight pages of open files: those that others have taken most often, and more than once. Clients that write
+   * to different bytes of one page (false sharing) find it here.
+   */
+  readonly contended: readonly PageContention[]
 }

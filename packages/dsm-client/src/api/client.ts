@@ -20,7 +20,8 @@ import type {
   DsmClientEvents,
   DsmFile,
   FileStat,
-  OpenOptions
+  OpenOptions,
+  PageContention
 } from '../types.js'
 import { checkCount, checkOneOf, checkOptions, checkPageSize, checkPath, checkPrefix } from '../validate.js'
 import { abortReason, pause, throwIfAborted, untilAborted } from '../waiting.js'
@@ -31,6 +32,7 @@ import { checkNothingLost, flushFile } from './page-io.js'
 import type { Settings } from './settings.js'
 
 const LIST_BATCH = 256
+const MAX_CONTENDED = 8
 /** How long the leader may take to end a session that could not be flushed. */
 const LAST_WORD_MS = 500
 /** Between two attempts of a close to flush everything. */
@@ -191,8 +193,18 @@ export class Client implements DsmClient {
       bytesIn,
       bytesOut,
       frameBytesUsed: this.frames.usedBytes,
-      frameBytesCapacity: this.frames.capacityBytes
+      frameBytesCapacity: this.frames.capacityBytes,
+      contended: this.contended()
     }
+  }
+
+  /** The pages of files that are open now. */
+  private contended(): PageContention[] {
+    const files = new Map(this.current.files.all().map((file) => [file.id, file]))
+    return this.counters.taken.top(MAX_CONTENDED).flatMap(({ file: id, page, taken }) => {
+      const file = files.get(id)
+      return file === undefined ? [] : [{ path: file.path, offset: page * file.pageSize, taken }]
+    })
   }
 
   async close({ signal }: CallOptions = {}): Promise<void> {

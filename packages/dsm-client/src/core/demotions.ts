@@ -161,6 +161,7 @@ export class Demotions {
   // Rule 13: an invalidation drops everything, then acknowledges.
   private invalidate(page: Page, demotion: Demotion): void {
     this.init.counters.invalidations++
+    this.init.counters.taken.add(page.file, page.index)
     this.init.drop(page)
     this.init.send('control', { type: 'invalidateAck', op: demotion.op, file: page.file, page: page.index, count: 1 })
   }
@@ -171,6 +172,7 @@ export class Demotions {
     const { counters, send, writebacks } = this.init
     const { file, index } = page
     const held = page.access !== 'invalid'
+    if (held) counters.taken.add(file, index)
     if (demotion.type === 'revoke') {
       if (held) counters.handovers++
       page.invalidate()
@@ -209,6 +211,7 @@ export class Demotions {
     if (pages.some((page) => page.dirty)) return
     this.demotionOver(space)
     counters.handovers++
+    counters.taken.add(space.file, 0)
     for (const page of pages) drop(page)
     const held = pages.length > 0
     send('control', { type: 'ownerAck', op: demotion.op, file: space.file, page: 0, count: 1, held })

@@ -1,3 +1,5 @@
+import { TakenPages } from './taken-pages.js'
+
 /** Counters of a client's coherence core. Bytes are bytes of pages, without framing. */
 export interface CoherenceCounters {
   /** Accesses that needed no fault. */
@@ -11,6 +13,8 @@ export interface CoherenceCounters {
   downgrades: number
   /** Pages that went to another writer. */
   handovers: number
+  /** The pages of these three kinds of orders. */
+  readonly taken: TakenPages
   /** Pages sent to the leader to become durable, for any reason. */
   writebacks: number
   /** Writebacks among them that carried only the changed bytes of their page. */
@@ -36,6 +40,7 @@ export function zeroCounters(): CoherenceCounters {
     invalidations: 0,
     downgrades: 0,
     handovers: 0,
+    taken: new TakenPages(),
     writebacks: 0,
     diffs: 0,
     evictions: 0,
