@@ -114,6 +114,78 @@ describe('a writeback of few changes', () => {
   })
 })
 
+describe('the answer to an order', () => {
+  it.each(['revoke', 'downgrade'] as const)('the answer to a %s has the changed bytes alone', (type) => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.order(type, 0)
+    const { dirty } = h.takeDirty()
+    expect(dirty).toMatchObject({ seq: 1, ...one(8, 1) })
+    h.acknowledge({ req: 0, pages: [dirty] })
+    expect(h.core.counters).toMatchObject({ writebacks: 1, diffs: 1, bytesOut: 1 })
+  })
+
+  it('the answer to an order is whole while a writeback is under way', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.flush(0)
+    h.take('writeback')
+    write(h, 2)
+    h.order('revoke', 0)
+    const { dirty } = h.takeDirty()
+    expect(dirty.seq).toBe(2)
+    expect(dirty.ranges).toBeUndefined()
+  })
+
+  it.each(['revoke', 'downgrade'] as const)('the answer to a %s is whole if the leader lacks the base', (type) => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.order(type, 0)
+    const { dirty } = h.takeDirty()
+    const flush = h.flush(0)
+    h.acknowledge({ req: 0, pages: [dirty] }, { result: 'base' })
+    expect(flush.done).toBe(0)
+    expect(h.page(0)).toMatchObject({ dirty: true })
+    h.pick('writeback')
+    h.order(type, 0)
+    const again = h.takeDirty().dirty
+    expect(again.ranges).toBeUndefined()
+    expect(again.bytes[8]).toBe(1)
+    h.acknowledge({ req: 0, pages: [again] })
+    expect(flush.done).toBe(1)
+  })
+
+  it('the answer to an order is whole on the next connection', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.order('revoke', 0)
+    h.takeDirty()
+    h.disconnect()
+    h.connect()
+    expect(h.pick('writeback').pages[0]!.ranges).toBeUndefined()
+    h.order('revoke', 0)
+    expect(h.takeDirty().dirty.ranges).toBeUndefined()
+  })
+
+  it('the answer to a downgrade is the base of the next change', () => {
+    const h = connected()
+    h.have(0, 'write')
+    write(h, 1)
+    h.order('downgrade', 0)
+    h.acknowledge({ req: 0, pages: [h.takeDirty().dirty] })
+    const { page } = h.access(0, 'write')
+    expect(page).toBeUndefined()
+    h.grant(h.take('fault'), { version: 11, epoch: 1, seq: 1 })
+    write(h, 2, 9)
+    h.order('revoke', 0)
+    expect(h.takeDirty().dirty).toMatchObject({ seq: 2, ...one(9, 2) })
+  })
+})
+
 describe('many small changes', () => {
   it('many small changes share messages, also on a line that has carried little', () => {
     const h = connected()

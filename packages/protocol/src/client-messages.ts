@@ -15,7 +15,7 @@
  */
 import { CodecError, bool, list, oneOf, optional, struct, text, uint, union, type Codec, type TypeOf } from './codec.js'
 import { wireError } from './errors.js'
-import { dirtyPage, fileStat, pageBytes, pageWrite, writeResult } from './files.js'
+import { fileStat, pageBytes, pageWrite, writeResult } from './files.js'
 import { digestText, features } from './hello.js'
 import { MAX_MEMBERS, MAX_PEER_ID_BYTES, MAX_REASON_BYTES, MAX_SENT_SNAPSHOTS } from './limits.js'
 import { adminChange, members } from './members.js'
@@ -110,7 +110,7 @@ export const clientMessage = union({
    */
   ownerAck: [22, struct({ op: runStart, file: uint, page: runStart, count: runLength, held: bool })],
   /** Answers revokes or downgrades, from `op` on, with bytes that may not be durable yet. Bulk. */
-  ownerAckDirty: [23, struct({ op: runStart, pages: list(dirtyPage, MAX_WRITEBACK_PAGES) })],
+  ownerAckDirty: [23, struct({ op: runStart, pages: list(pageWrite, MAX_WRITEBACK_PAGES) })],
   /** No page of the range is accessible at this client any longer. */
   discardAck: [25, struct({ op: uint, file: uint })],
   /**

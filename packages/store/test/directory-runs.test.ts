@@ -138,7 +138,7 @@ describe('a run of answers', () => {
 
 describe('handovers', () => {
   it('handovers of neighboring pages between the same sessions join', () => {
-    const bytes = { seq: 1, bytes: filled(1) }
+    const bytes = { seq: 1, ranges: undefined, bytes: filled(1) }
     const joined = joinHandovers([handover(3), handover(4, { pages: [bytes] }), handover(5)])
     expect(joined).toEqual([handover(3, { pages: [undefined, bytes, undefined] })])
   })
@@ -161,7 +161,7 @@ describe('handovers', () => {
   it('an entry has a limited number of pages and of bytes', () => {
     const many = joinHandovers(Array.from({ length: 300 }, (_, page) => handover(page))) as Handover[]
     expect(many.map(({ pages }) => pages.length)).toEqual([256, 44])
-    const large = { seq: 1, bytes: new Uint8Array(65_536) }
+    const large = { seq: 1, ranges: undefined, bytes: new Uint8Array(65_536) }
     const few = joinHandovers(Array.from({ length: 6 }, (_, page) => handover(page, { pages: [large] }))) as Handover[]
     expect(few.map(({ pages }) => pages.length)).toEqual([4, 2])
   })

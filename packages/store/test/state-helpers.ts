@@ -124,7 +124,7 @@ export class Harness {
   }
 
   handover(file: number, page: number, from: number, fromEpoch: number, to: number, bytes?: Uint8Array, seq = 1) {
-    const pages = [bytes && { seq, bytes }]
+    const pages = [bytes && { seq, ranges: undefined, bytes }]
     return this.apply<'handover'>({ type: 'handover', file, page, from, fromEpoch, to, pages, at: 8 }).outcomes[0]!
   }
 
@@ -237,7 +237,10 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
   if (kind === 5) return { type: 'close', ...request, file }
   if (kind === 6) return { type: 'extend', ...request, file, size: z * 150 }
   if (kind <= 12) {
-    const given = z % 3 === 0 && (owner.session !== 0 || z % 4 === 0) ? { seq: z % 5, bytes: filled(z) } : undefined
+    const diff = { ranges: [{ offset: 16 * y, length: 8 }], bytes: filled(at % 256, z % 16 === 3 ? 7 : 8) }
+    const whole = { ranges: undefined, bytes: filled(z) }
+    const isGiven = z % 3 === 0 && (owner.session !== 0 || z % 4 === 0)
+    const given = isGiven ? { seq: z % 5, ...(x % 2 === 0 ? whole : diff) } : undefined
     // Up to three pages, which are often owned by others.
     const pages = z % 2 === 0 ? [given] : [given, undefined, given]
     return {

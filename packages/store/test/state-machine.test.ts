@@ -447,6 +447,37 @@ describe('a diff', () => {
     expect(bytes()).toEqual(patched(filled(3), 7, 100))
   })
 
+  it('a diff in a handover changes its ranges, and the page has its new owner', () => {
+    const { h, session, file, write, bytes } = owned()
+    const give = (seq: number, value: number) => {
+      const { epoch } = h.machine.owner(file, 1)
+      const pages = [{ seq, ...change(value, 9) }]
+      const command = { type: 'handover', file, page: 1, from: session, fromEpoch: epoch, to: session, pages } as const
+      return h.apply<'handover'>({ ...command, at: 2 }).outcomes[0]!.done
+    }
+    write(1, { bytes: filled(3) })
+    expect(give(2, 5)).toBe(true)
+    expect(bytes()).toEqual(patched(filled(3), 5, 9))
+    // The next owner's writebacks count from the beginning.
+    const before = h.machine.owner(file, 1)
+    expect(before).toMatchObject({ session, seq: 0 })
+    expect(give(2, 6)).toBe(false)
+    expect(h.machine.owner(file, 1)).toEqual(before)
+    expect(bytes()).toEqual(patched(filled(3), 5, 9))
+    expect(give(1, 7)).toBe(true)
+    expect(bytes()).toEqual(patched(filled(3), 7, 9))
+  })
+
+  it('a diff in a handover whose bytes a writeback has brought already needs no base', () => {
+    const { h, session, file, write, bytes } = owned()
+    for (const seq of [1, 2, 3]) write(seq, { bytes: filled(seq) })
+    const { epoch } = h.machine.owner(file, 1)
+    const pages = [{ seq: 2, ...change(9, 9) }]
+    const command = { type: 'handover', file, page: 1, from: session, fromEpoch: epoch, to: 0, pages } as const
+    expect(h.apply<'handover'>({ ...command, at: 2 }).outcomes[0]).toMatchObject({ done: true })
+    expect(bytes()).toEqual(filled(3))
+  })
+
   it('a diff whose base is not there changes nothing, and says so', () => {
     const { h, write, bytes } = owned()
     write(1, { bytes: filled(3) })

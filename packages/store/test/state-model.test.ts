@@ -9,7 +9,8 @@ import {
   type Applied,
   type Command,
   type CommandOf,
-  type StateMachine
+  type StateMachine,
+  type Unflushed
 } from '../src/state/index.js'
 import { choices, entriesFrom, memoryStore, PAGE } from './state-helpers.js'
 
@@ -32,6 +33,15 @@ interface ModelFile {
   bytes: Uint8Array
   readonly owners: Map<number, ModelOwner>
   readonly sessions: Set<number>
+}
+
+function isWrite(file: ModelFile, { ranges, bytes }: Unflushed): boolean {
+  if (ranges === undefined) return bytes.length === file.pageSize
+  return !file.isWhole && bytes.length === ranges.reduce((sum, { length }) => sum + length, 0)
+}
+
+function hasBase({ ranges, seq }: Unflushed, owner: ModelOwner): boolean {
+  return ranges === undefined || seq <= owner.seq + 1
 }
 
 class Model {
@@ -216,15 +226,16 @@ class Model {
       owner.session === from &&
       owner.epoch === fromEpoch &&
       (to === 0 || file.sessions.has(to)) &&
-      (given === undefined || (from !== 0 && given.bytes.length === file.pageSize))
+      (given === undefined || (from !== 0 && isWrite(file, given) && hasBase(given, owner)))
     if (!done) return false
-    if (given !== undefined && given.seq > owner.seq) this.write(file, page, given.bytes)
+    if (given !== undefined && given.seq > owner.seq) this.write(file, page, this.whole(file, page, given))
     this.give(file, page, to)
     return true
   }
 
   private writeback(command: CommandOf<'writeback'>, outcome: Extract<Applied, { type: 'writeback' }>): void {
-    for (const [i, { file: id, page, epoch, seq, ranges, bytes }] of command.pages.entries()) {
+    for (const [i, write] of command.pages.entries()) {
+      const { file: id, page, epoch, seq } = write
       const file = this.files.get(id)
       const owner = file === undefined ? undefined : this.owner(file, page)
       const taken =
@@ -234,19 +245,22 @@ class Model {
         page * file.pageSize < file.size &&
         owner.session === command.session &&
         owner.epoch === epoch &&
-        (ranges === undefined
-          ? bytes.length === file.pageSize
-          : !file.isWhole && bytes.length === ranges.reduce((sum, { length }) => sum + length, 0))
-      const lacksBase = taken && ranges !== undefined && seq > owner.seq + 1
+        isWrite(file, write)
+      const lacksBase = taken && !hasBase(write, owner)
       expect(outcome.outcomes[i]?.result).toBe(lacksBase ? 'base' : taken ? 'stored' : 'stale')
       if (!taken || seq <= owner.seq || lacksBase) continue
       owner.seq = seq
-      const offset = page * file.pageSize
-      const whole = ranges === undefined ? bytes : file.bytes.slice(offset, offset + file.pageSize)
-      let from = 0
-      for (const range of ranges ?? []) whole.set(bytes.subarray(from, (from += range.length)), range.offset)
-      this.write(file, page, whole)
+      this.write(file, page, this.whole(file, page, write))
     }
+  }
+
+  /** The page as the write leaves it. */
+  private whole(file: ModelFile, page: number, { ranges, bytes }: Unflushed): Uint8Array {
+    const offset = page * file.pageSize
+    const whole = ranges === undefined ? bytes : file.bytes.slice(offset, offset + file.pageSize)
+    let from = 0
+    for (const range of ranges ?? []) whole.set(bytes.subarray(from, (from += range.length)), range.offset)
+    return whole
   }
 
   private owner(file: ModelFile, page: number): ModelOwner {

@@ -145,14 +145,14 @@ export class WritebackQueue {
     this.unreceivedBytes = unreceivedBytes
   }
 
-  /** Returns the page's bytes as the answer to a demotion. They count until the leader acknowledges them. */
-  give(page: Page): DirtyPageBytes {
-    const dirty = { ...this.nextWriteback(page), bytes: this.snapshot(page) }
-    this.countLeft(page.pageSize)
-    this.given.set(keyOf(dirty), page.pageSize)
+  /** Returns the page, or what has changed in it, as the answer to a demotion. They count until the leader acknowledges them. */
+  give(page: Page): PageWrite {
+    const change = this.changeOf(page)
+    const given = this.write(page, change)
+    this.given.set(keyOf(given), page.pageSize)
     this.flyingBytes += page.pageSize
-    this.unreceivedBytes += page.pageSize
-    return dirty
+    this.unreceivedBytes += sizeOf(change?.diff, page)
+    return given
   }
 
   givenAcknowledged(outcome: WritebackOutcome): void {
@@ -297,6 +297,6 @@ function sizeOf(diff: PageDiff | undefined, page: Page): number {
   return FIELDS_BYTES + diff.ranges.length * RANGE_BYTES + diff.bytes.length
 }
 
-function keyOf({ file, page, epoch, seq }: DirtyPageBytes | WritebackOutcome): string {
+function keyOf({ file, page, epoch, seq }: PageWrite | WritebackOutcome): string {
   return `${file}:${page}:${epoch}:${seq}`
 }

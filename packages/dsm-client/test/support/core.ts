@@ -3,7 +3,7 @@ import type {
   Access,
   ClientMessage,
   ClientMessageOf,
-  DirtyPageBytes,
+  PageWrite,
   WriteResult,
   GrantedPage,
   LeaderMessageOf,
@@ -70,7 +70,7 @@ export class CoreHarness {
   }
 
   /** Takes the next message, which must give back the bytes of one page. */
-  takeDirty(): { readonly op: number; readonly dirty: DirtyPageBytes } {
+  takeDirty(): { readonly op: number; readonly dirty: PageWrite } {
     const { op, pages } = this.take('ownerAckDirty')
     return { op, dirty: pages[0]! }
   }

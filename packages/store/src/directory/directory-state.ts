@@ -1,4 +1,4 @@
-import type { DirtyPageBytes, LeaderMessage, PageWrite, WriteResult } from '@quire/protocol'
+import type { LeaderMessage, PageWrite, WriteResult } from '@quire/protocol'
 import { DamagedPageError } from '../state/damaged-page.js'
 import { isWriteOf } from '../state/units.js'
 import type { FileId, SessionId, StateView, WrittenPage } from '../state/view.js'
@@ -155,16 +155,30 @@ export class DirectoryState {
     this.send(session, { type: 'writebackAck', term: this.term, req, pages })
   }
 
-  acknowledgeDirty(session: SessionId, { file, page, epoch, seq }: DirtyPageBytes, result: WriteResult): void {
+  acknowledgeDirty(session: SessionId, { file, page, epoch, seq }: PageWrite, result: WriteResult): void {
     this.acknowledge(session, 0, [{ file, page, epoch, seq, result }])
-  }
-
-  fitsPage(dirty: DirtyPageBytes): boolean {
-    return this.view.file(dirty.file)?.pageSize === dirty.bytes.length
   }
 
   fitsWrite(write: PageWrite): boolean {
     const file = this.view.file(write.file)
     return file !== undefined && isWriteOf(file, write)
+  }
+
+  /** True unless the owner's write is a diff, and the page of this peer is not its base. */
+  hasBase({ file, page, epoch, seq, ranges }: PageWrite): boolean {
+    const owner = this.view.owner(file, page)
+    // A stale write stores nothing.
+    if (ranges === undefined || epoch !== owner.epoch || seq <= owner.seq) return true
+    return seq === owner.seq + 1 && this.isReadable(file, page)
+  }
+
+  private isReadable(file: FileId, page: number): boolean {
+    try {
+      this.view.page(file, page)
+      return true
+    } catch (error) {
+      if (error instanceof DamagedPageError) return false
+      throw error
+    }
   }
 }

@@ -1,4 +1,4 @@
-import { assert, type Access, type DirtyPageBytes } from '@quire/protocol'
+import { assert, type Access, type PageWrite } from '@quire/protocol'
 import type { FileId, SessionId } from '../state/view.js'
 import type { OwnerUnit } from './owner-unit.js'
 
@@ -56,7 +56,7 @@ export interface Operation {
   /** The owner that was told to give the page up or to downgrade; 0 for none. */
   asked: SessionId
   answered: boolean
-  dirty: DirtyPageBytes | undefined
+  dirty: PageWrite | undefined
   /** The state of the log entry: not proposed, proposed, or done (applied, or not needed). */
   entry: 'none' | 'proposed' | 'done'
 }

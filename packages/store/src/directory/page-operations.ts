@@ -1,4 +1,4 @@
-import type { DirtyPageBytes } from '@quire/protocol'
+import type { DirtyPageBytes, PageWrite } from '@quire/protocol'
 import type { FileId, SessionId, WrittenPage } from '../state/view.js'
 import type { Fault, Operation, PageEntry, Recall, Request, WaitingRequest } from './page-entry.js'
 import { PageMessages } from './page-messages.js'
@@ -167,15 +167,36 @@ export class PageOperations {
     }
   }
 
-  /** True if no session owns the page, or its owner has given it up. Otherwise asks the owner. */
+  /**
+   * True if no session owns the page, or its owner has given it up, with bytes that the log can take. Otherwise asks
+   * the owner.
+   */
   private hasOwnerAnswered(entry: PageEntry, operation: Operation): boolean {
     const owner = this.state.view.owner(entry.file, entry.page)
     if (owner.session === 0) return true
-    if (operation.asked === owner.session) return operation.answered
+    if (operation.asked === owner.session) {
+      if (!operation.answered) return false
+      if (this.canPropose(operation)) return true
+      this.refuseBytes(entry, operation)
+      return false
+    }
     operation.asked = owner.session
     operation.answered = false
     this.messages.ask(entry, operation)
     return false
+  }
+
+  /** The entry of a recall takes whole pages only. */
+  private canPropose({ dirty, request }: Operation): boolean {
+    return dirty?.ranges === undefined || (request.kind === 'fault' && this.state.hasBase(dirty))
+  }
+
+  /** The owner's diff is of no use: asks it again, and then the page comes whole. */
+  private refuseBytes(entry: PageEntry, operation: Operation): void {
+    this.state.acknowledgeDirty(operation.asked, operation.dirty!, 'base')
+    operation.dirty = undefined
+    operation.answered = false
+    this.messages.ask(entry, operation)
   }
 
   private proposeHandover(entry: PageEntry, operation: Operation): void {
@@ -195,7 +216,7 @@ export class PageOperations {
     }
     operation.entry = 'proposed'
     const [from, fromEpoch] = [owner.session, owner.epoch]
-    const pages = [dirty && { seq: dirty.seq, bytes: dirty.bytes }]
+    const pages = [dirty && { seq: dirty.seq, ranges: dirty.ranges, bytes: dirty.bytes }]
     this.state.propose({ type: 'handover', file, page, from, fromEpoch, to, pages })
   }
 
@@ -203,7 +224,7 @@ export class PageOperations {
    * The bytes that the owner gave back. Bytes of another epoch do not count: either they are committed, or their owner
    * gave them up when it closed the file or expired.
    */
-  private usableBytes(entry: PageEntry, operation: Operation): DirtyPageBytes | undefined {
+  private usableBytes(entry: PageEntry, operation: Operation): PageWrite | undefined {
     const owner = this.state.view.owner(entry.file, entry.page)
     const { dirty } = operation
     if (dirty !== undefined && (owner.session === 0 || dirty.epoch !== owner.epoch)) {
@@ -221,6 +242,7 @@ export class PageOperations {
         this.blocked.add(entry)
         return
       }
+      if (!this.hasOwnerAnswered(entry, operation)) return
       operation.entry = 'proposed'
       this.state.propose({ type: 'writeback', session: asked, pages: [dirty] })
       return
@@ -251,13 +273,13 @@ export class PageOperations {
     this.advanceWrite(entry, operation)
   }
 
-  ownerAnswered(session: SessionId, op: number, dirty: DirtyPageBytes | undefined, held: boolean): void {
+  ownerAnswered(session: SessionId, op: number, dirty: PageWrite | undefined, held: boolean): void {
     const entry = this.operations.get(op)
     const operation = entry?.operation
     if (entry === undefined || operation === undefined || operation.asked !== session || operation.answered) return
     if (dirty !== undefined) {
       if (!entry.unit.ownerReturnsBytes) return
-      if (dirty.file !== entry.file || dirty.page !== entry.page || !this.state.fitsPage(dirty)) return
+      if (dirty.file !== entry.file || dirty.page !== entry.page || !this.state.fitsWrite(dirty)) return
       operation.dirty = dirty
     }
     operation.answered = true
@@ -289,6 +311,11 @@ export class PageOperations {
     if (entry === undefined || operation?.kind !== 'downgrade' || operation.entry !== 'proposed') return
     const { dirty, asked } = operation
     if (dirty === undefined || dirty.epoch !== written.epoch || dirty.seq !== written.seq) return
+    // The page has become damaged since the directory looked.
+    if (written.isLost === true) {
+      operation.entry = 'none'
+      return this.refuseBytes(entry, operation)
+    }
     operation.entry = 'done'
     this.state.acknowledgeDirty(asked, dirty, written.result)
     this.advanceDowngrade(entry, operation)

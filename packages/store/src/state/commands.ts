@@ -6,6 +6,7 @@
  */
 import {
   answerStart,
+  byteRanges,
   bytes,
   decode,
   digestText,
@@ -28,12 +29,14 @@ import {
   MAX_WRITEBACK_PAGES,
   Reader,
   VersionMismatchError,
+  type Codec,
   type LoggedRequestType,
+  type PageWrite,
   type TypeOf
 } from '@quire/protocol'
 
 /** The format of commands. A peer that finds a higher one in its log stops, and names both formats. */
-export const COMMAND_VERSION = 2
+export const COMMAND_VERSION = 3
 
 /** Limits the list of clients that may connect. */
 export const MAX_CLIENTS = 4096
@@ -95,8 +98,9 @@ export const NOTHING_CHANGED: Pick<ReplicatedConfig, 'invited' | 'denied' | 'rev
   change: { by: '', what: '' }
 }
 
-/** The bytes that a page's owner had not flushed. */
-const unflushed = struct({ seq: uint, bytes: bytes(MAX_PAGE_BYTES) })
+/** What a page's owner had not flushed: the page, or with `ranges` a diff, as in `pageWrite`. */
+export type Unflushed = Pick<PageWrite, 'seq' | 'ranges' | 'bytes'>
+const unflushed: Codec<Unflushed> = struct({ seq: uint, ranges: optional(byteRanges), bytes: bytes(MAX_PAGE_BYTES) })
 
 export const command = union({
   /** Opens a session, whose id is the index of the entry. `clientId` is the PeerId of the client. */
@@ -116,7 +120,7 @@ export const command = union({
   /**
    * Transfers the ownership of the pages from `page` on, with the unflushed bytes of the old owner where there are any,
    * so that one entry makes them durable and transfers the page. Session 0 as `from` or `to` stands for no owner. Each
-   * page applies separately, if `from` and `fromEpoch` are its owner and epoch.
+   * page applies separately, if `from` and `fromEpoch` are its owner and epoch, and a diff has its base.
    */
   handover: [
     20,

@@ -1,5 +1,5 @@
 import { patchPage, type DirtyPageBytes, type PageWrite } from '@quire/protocol'
-import type { CommandOf } from './commands.js'
+import type { CommandOf, Unflushed } from './commands.js'
 import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
 import { OwnerBatch } from './owner-batch.js'
@@ -45,10 +45,10 @@ export class PageChanges {
       (to === 0 || this.sessions.get(to)?.files.has(fileId) === true) &&
       // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its
       // pages.
-      (given === undefined || (from !== 0 && given.bytes.length === file.pageSize))
+      (given === undefined || (from !== 0 && isWriteOf(file, given) && hasBase(given, before.seq)))
     if (!done) return { done: false, owner: before }
     // A writeback may have brought the same bytes or newer ones.
-    if (given !== undefined && given.seq > before.seq) this.storePage(index, file, page, given.bytes.slice(), at)
+    if (given !== undefined && given.seq > before.seq) this.storeWrite(index, file, page, given, at)
     const owner: PageOwner = { session: to, epoch: fromEpoch + 1, seq: 0 }
     owners.set(fileId, ownerPage(file, page), owner)
     return { done: true, owner }
@@ -69,7 +69,7 @@ export class PageChanges {
     at: number,
     owners: OwnerBatch
   ): WrittenPage {
-    const { file: fileId, page, epoch, seq, ranges, bytes } = write
+    const { file: fileId, page, epoch, seq } = write
     const file = this.namespace.get(fileId)
     const owner = owners.get(fileId, ownerPage(file, page))
     const isOwner = session !== 0 && owner.session === session && owner.epoch === epoch
@@ -79,23 +79,32 @@ export class PageChanges {
     }
     // The same writeback again, or a newer one has overtaken it.
     if (seq <= owner.seq) return { ...outcome, result: 'stored' }
-    if (ranges !== undefined && seq !== owner.seq + 1) return { ...outcome, result: 'base' }
+    if (!hasBase(write, owner.seq)) return { ...outcome, result: 'base' }
     owners.set(fileId, ownerPage(file, page), { session, epoch, seq })
-    if (ranges === undefined) this.storePage(index, file, page, bytes.slice(), at)
-    else if (!this.patchStored(index, file, page, write, at)) return { ...outcome, result: 'stored', isLost: true }
-    return { ...outcome, result: 'stored' }
+    const isStored = this.storeWrite(index, file, page, write, at)
+    return { ...outcome, result: 'stored', ...(isStored ? {} : { isLost: true }) }
   }
 
-  /** Returns false if the page is lost. */
-  private patchStored(index: number, file: FileRecord, page: number, write: PageWrite, at: number): boolean {
+  /** Stores the page, or patches the stored page with the diff. Returns false if the page is lost. */
+  private storeWrite(
+    index: number,
+    file: FileRecord,
+    page: number,
+    { seq, ranges, bytes }: Unflushed,
+    at: number
+  ): boolean {
+    if (ranges === undefined) {
+      this.storePage(index, file, page, bytes.slice(), at)
+      return true
+    }
     return this.changeStored(index, file, page, at, (stored) => {
       // The writeback before has stored bytes.
-      if (stored === undefined && write.seq > 1) {
+      if (stored === undefined && seq > 1) {
         throw new DamagedPageError(`page ${page} of file ${file.id}`, 'its rows are missing', file.id, page)
       }
-      const bytes = stored === undefined ? new Uint8Array(file.pageSize) : new Uint8Array(stored)
-      patchPage(bytes, { ranges: write.ranges!, bytes: write.bytes })
-      return bytes
+      const patched = stored === undefined ? new Uint8Array(file.pageSize) : new Uint8Array(stored)
+      patchPage(patched, { ranges, bytes })
+      return patched
     })
   }
 
@@ -198,4 +207,9 @@ export class PageChanges {
     this.store.write(file.id, page, { version: index, bytes: stored })
     this.namespace.change(file.id, { version: index, modifiedAt: at })
   }
+}
+
+/** Whether the page of writeback `stored` is what the write is based on. A write that is not newer needs no base. */
+function hasBase({ seq, ranges }: Unflushed, stored: number): boolean {
+  return ranges === undefined || seq <= stored + 1
 }

@@ -41,7 +41,10 @@ export function endOfPages(pageSize: number): number {
 }
 
 /** Whether the bytes are a page of the file, or a diff of one. A file that is owned as a whole takes no diffs. */
-export function isWriteOf({ pageSize, unit }: Pick<File, 'pageSize' | 'unit'>, { ranges, bytes }: PageWrite): boolean {
+export function isWriteOf(
+  { pageSize, unit }: Pick<File, 'pageSize' | 'unit'>,
+  { ranges, bytes }: Pick<PageWrite, 'ranges' | 'bytes'>
+): boolean {
   if (ranges === undefined) return bytes.length === pageSize
   return unit === 'page' && isDiffOf(pageSize, { ranges, bytes })
 }

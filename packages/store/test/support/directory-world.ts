@@ -1,12 +1,5 @@
 /** A directory over a real state machine. The test decides what clients do and when the log commits. */
-import type {
-  Access,
-  ClientMessageOf,
-  DirtyPageBytes,
-  LeaderMessage,
-  LeaderMessageOf,
-  QuireError
-} from '@quire/protocol'
+import type { Access, ClientMessageOf, LeaderMessage, LeaderMessageOf, PageWrite, QuireError } from '@quire/protocol'
 import { Directory } from '../../src/directory/directory.js'
 import type { CoherenceMessage, DirectoryCommand } from '../../src/directory/types.js'
 import { encodeCommand, type Applied, type Command, type CommandOf } from '../../src/state/index.js'
@@ -14,7 +7,8 @@ import { createStateMachine, type StateMachine } from '../../src/state/state-mac
 import { filled, memoryStore, PAGE } from '../state-helpers.js'
 
 export class DirectoryWorld {
-  readonly machine: StateMachine = createStateMachine(memoryStore())
+  readonly store = memoryStore()
+  readonly machine: StateMachine = createStateMachine(this.store)
   /** The directory of the current term. */
   directory: Directory
   /** Commands that are proposed and not committed. */
@@ -124,18 +118,14 @@ export class DirectoryWorld {
   // ---- answers of clients
 
   /** Answers the oldest order of this type that the session has not answered. */
-  answer(
-    session: number,
-    type: 'invalidate' | 'revoke' | 'downgrade' | 'discard',
-    dirty?: Partial<DirtyPageBytes>
-  ): void {
+  answer(session: number, type: 'invalidate' | 'revoke' | 'downgrade' | 'discard', dirty?: Partial<PageWrite>): void {
     const inbox = this.inboxes.get(session) ?? []
     const at = inbox.findIndex((message) => message.type === type)
     if (at < 0) throw new Error(`session ${session} was sent no ${type}`)
     this.obey(session, inbox.splice(at, 1)[0]!, dirty)
   }
 
-  private obey(session: number, message: LeaderMessage, dirty?: Partial<DirtyPageBytes>): void {
+  private obey(session: number, message: LeaderMessage, dirty?: Partial<PageWrite>): void {
     if (message.type === 'invalidate') {
       const { op, file, page } = message
       this.tell(session, { type: 'invalidateAck', op, file, page, count: 1 })

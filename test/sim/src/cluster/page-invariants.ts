@@ -1,6 +1,7 @@
-import { assert, patchPage } from '@quire/protocol'
-import { DamagedPageError, decodeCommand, type Applied, type StateView } from '@quire/store/internal'
+import { assert, patchPage, type PageWrite } from '@quire/protocol'
+import { DamagedPageError, decodeCommand, type Applied, type Command, type StateView } from '@quire/store/internal'
 import type { ClientView } from '@quire/dsm-client/internal'
+import type { Coverage } from '../coverage.js'
 import { Violation } from '../violation.js'
 import { PAGE_BYTES } from './page-layout.js'
 import type { SimPeer } from './peers.js'
@@ -46,7 +47,8 @@ export class PageInvariants {
 
   constructor(
     private readonly clients: () => readonly ViewedClient[],
-    private readonly now: () => number
+    private readonly now: () => number,
+    private readonly coverage: Coverage
   ) {}
 
   /** True time. */
@@ -77,7 +79,7 @@ export class PageInvariants {
       case 'handover':
         for (const i of applied.outcomes.keys()) {
           const { file, page } = applied
-          if (isVersion(state, file, page + i, index)) this.commit(state, file, page + i)
+          if (isVersion(state, file, page + i, index)) this.written(peer, index, i)
         }
         return
       case 'writeback':
@@ -119,8 +121,8 @@ export class PageInvariants {
     const { log, applier } = peer.core!.root.replica
     const [entry] = log.entries(index, index + 1, 1)
     const { command } = decodeCommand(entry!.data)
-    assert(command.type === 'writeback', `entry ${index} is a ${command.type}, and was applied as a writeback`)
-    const { file, page, ranges, bytes } = command.pages[i]!
+    const { file, page, ranges, bytes } = writeOf(command, i)
+    if (command.type === 'handover' && ranges !== undefined) this.coverage.add('pages handed over as diffs')
     try {
       this.commit(applier.state, file, page)
     } catch (error) {
@@ -211,6 +213,15 @@ function difference(a: Uint8Array, b: Uint8Array): string {
 }
 
 /** The entry has stored the page. Then its bytes are in memory, where they do not rot. */
+/** What the entry stored as its page `i`. */
+function writeOf(command: Command, i: number): Pick<PageWrite, 'file' | 'page' | 'ranges' | 'bytes'> {
+  if (command.type === 'writeback') return command.pages[i]!
+  assert(command.type === 'handover', `a ${command.type} was applied as a writeback or a handover`)
+  const given = command.pages[i]
+  assert(given !== undefined, 'a handover without bytes has stored a page')
+  return { file: command.file, page: command.page + i, ranges: given.ranges, bytes: given.bytes }
+}
+
 function isVersion(state: StateView, file: number, page: number, index: number): boolean {
   try {
     return state.version(file, page) === index

@@ -91,7 +91,8 @@ class Simulation extends SeedRun<Fault> implements QuiescentCluster {
     this.history = new History(scheduler)
     this.pages = new PageInvariants(
       () => this.clients,
-      () => scheduler.now
+      () => scheduler.now,
+      coverage
     )
     this.listings = new ListingInvariants(() => scheduler.now)
     this.unnamed = new UnnamedFiles(this.pages, coverage)

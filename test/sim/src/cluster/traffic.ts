@@ -91,6 +91,11 @@ export class Traffic {
         return this.order(view, message)
       case 'discard':
         return this.discard(view, message)
+      case 'writebackAck':
+        if (message.req === 0 && message.pages.some(({ result }) => result === 'base')) {
+          coverage.add('orders repeated for a whole page')
+        }
+        return
       case 'discarded':
         if (message.committed) this.discarded(view, message)
         break
