@@ -26,6 +26,10 @@ interface Plan {
   readonly random: RandomSource
 }
 
+/** After the newest folder is put back, the operator looks so often, at this interval, whether it is refused. */
+const LOOKS = 10
+const LOOK_MS = 1000
+
 /**
  * Plays operators who put back an older copy of a data directory, or start on an empty one under the old key.
  *
@@ -125,6 +129,24 @@ export class OldFolders {
     this.check(peer)
     if (peer.process !== undefined) peer.crash(false)
     peer.startOnNewest()
+    this.watch(peer)
+  }
+
+  /**
+   * A peer that has joined meanwhile may know the boots of the copy alone, and refuse the newest folder when it comes to
+   * the same boots. The operator follows the error's advice: each start raises the boot.
+   */
+  private watch(peer: SimPeer, looks = LOOKS): void {
+    const { scheduler, coverage } = this.init
+    scheduler.after(LOOK_MS, 'the operator looks after the newest folder', () => {
+      if (peer.process === undefined || peer.isOnOldFolder) return
+      if (this.refusing(peer).length > 0) {
+        coverage.add('newest folders started again')
+        peer.crash(false)
+        peer.start()
+        this.watch(peer)
+      } else if (looks > 1) this.watch(peer, looks - 1)
+    })
   }
 
   private check(peer: SimPeer): void {
@@ -133,10 +155,12 @@ export class OldFolders {
     if (change !== undefined) {
       this.init.onViolation(new Violation('a folder that went backward takes no part', change))
     }
-    const refusing = this.others(peer).filter((other) =>
-      other.core?.status().quarantined.some(({ peerId }) => peerId === peer.id)
-    )
-    if (refusing.length > 0) this.init.coverage.add(peer.isOnOldFolder ? 'older folders refused' : 'twins refused')
+    if (this.refusing(peer).length > 0)
+      this.init.coverage.add(peer.isOnOldFolder ? 'older folders refused' : 'twins refused')
+  }
+
+  private refusing(peer: SimPeer): SimPeer[] {
+    return this.others(peer).filter(({ core }) => core?.status().quarantined.some(({ peerId }) => peerId === peer.id))
   }
 
   private others(peer: SimPeer): SimPeer[] {

@@ -148,7 +148,8 @@ export class Operator {
     if (seen === undefined || learners.length === 0 || seen.voters.length >= MAX_VOTERS) return
     const id = random.pick(learners)
     if (random.is(0.6)) await this.until(() => this.view.hasCaughtUp(id))
-    await this.change({ type: 'promoteMember', id })
+    // The folder of a learner that is down may be lost.
+    if (this.folders.isSafeWithout([...seen.voters, id])) await this.change({ type: 'promoteMember', id })
   }
 
   /**
