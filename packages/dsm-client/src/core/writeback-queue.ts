@@ -145,7 +145,10 @@ export class WritebackQueue {
     this.unreceivedBytes = unreceivedBytes
   }
 
-  /** Returns the page, or what has changed in it, as the answer to a demotion. They count until the leader acknowledges them. */
+  /**
+   * Returns the page, or what has changed in it, as the answer to a demotion. It counts until the leader
+   * acknowledges it.
+   */
   give(page: Page): PageWrite {
     const change = this.changeOf(page)
     const given = this.write(page, change)

@@ -126,7 +126,7 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     name: 'handover without bytes',
     rule: 'rule 8',
     file: OPERATIONS,
-    find: 'const pages = [dirty && { seq: dirty.seq, bytes: dirty.bytes }];',
+    find: 'const pages = [dirty && { seq: dirty.seq, ranges: dirty.ranges, bytes: dirty.bytes }];',
     replace: 'const pages = [undefined];'
   },
   {

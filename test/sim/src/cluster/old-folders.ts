@@ -133,8 +133,8 @@ export class OldFolders {
   }
 
   /**
-   * A peer that has joined meanwhile may know the boots of the copy alone, and refuse the newest folder when it comes to
-   * the same boots. The operator follows the error's advice: each start raises the boot.
+   * A peer that has joined meanwhile may know the boots of the copy alone, and refuse the newest folder when it comes
+   * to the same boots. The operator follows the error's advice: each start raises the boot.
    */
   private watch(peer: SimPeer, looks = LOOKS): void {
     const { scheduler, coverage } = this.init
