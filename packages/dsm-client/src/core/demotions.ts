@@ -4,6 +4,7 @@ import type { AddressSpacePages } from './address-space.js'
 import { HoldTimes } from './hold-times.js'
 import type { Demotion, Page } from './page.js'
 import type { PageTable } from './page-table.js'
+import { Refetches } from './refetches.js'
 import type { CoherenceCounters } from './stats.js'
 import type { WritebackQueue } from './writeback-queue.js'
 
@@ -31,6 +32,7 @@ export class Demotions {
   private readonly demoted = new Set<Page>()
   private readonly demotedSpaces = new Set<AddressSpacePages>()
   private readonly holds = new HoldTimes()
+  private readonly refetches = new Refetches()
   /** Pages that their hold time keeps here. */
   private readonly kept = new Set<Page>()
 
@@ -160,10 +162,15 @@ export class Demotions {
 
   // Rule 13: an invalidation drops everything, then acknowledges.
   private invalidate(page: Page, demotion: Demotion): void {
-    this.init.counters.invalidations++
-    this.init.counters.taken.add(page.file, page.index)
-    this.init.drop(page)
-    this.init.send('control', { type: 'invalidateAck', op: demotion.op, file: page.file, page: page.index, count: 1 })
+    const { counters, table, drop, send } = this.init
+    const { file, index } = page
+    counters.invalidations++
+    counters.taken.add(file, index)
+    const isReadAgain = this.refetches.invalidated(page)
+    drop(page)
+    send('control', { type: 'invalidateAck', op: demotion.op, file, page: index, count: 1 })
+    // An access that waits may need the page's frame.
+    if (isReadAgain && table.queuedFaults === 0) table.readAhead(table.spaceOf(page), index)
   }
 
   // Rule 12: access goes first, then the bytes leave. They stay here, with their epoch, until they are known to be

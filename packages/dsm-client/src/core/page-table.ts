@@ -162,7 +162,7 @@ export class PageTable {
    * Gets a page that the program will probably read, unless other accesses wait for frames or faults: then it returns
    * false. `observer` hears whether the program reads it.
    */
-  readAhead(space: AddressSpacePages, index: number, observer: ReadAheadObserver): boolean {
+  readAhead(space: AddressSpacePages, index: number, observer?: ReadAheadObserver): boolean {
     const page = space.getOrCreate(index)
     const isOnItsWay = page.req !== 0 || page.waiters.length > 0
     if (page.access !== 'invalid' || isOnItsWay || page.evicting > 0) return true
@@ -170,10 +170,10 @@ export class PageTable {
     const run = (): void => {
       this.counters.readAheads++
       page.readAhead = {
-        used: () => observer.used(),
+        used: () => observer?.used(),
         wasted: () => {
           this.counters.readAheadsWasted++
-          observer.wasted()
+          observer?.wasted()
         }
       }
     }

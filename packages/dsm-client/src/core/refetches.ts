@@ -1,30 +1,25 @@
-/** Pages that the program reads again after each change (docs/coherence.md, "Read-ahead"). */
+/** Pages that the program reads after each change (docs/coherence.md, Read-ahead; Munin's producer-consumer pages). */
 import type { Page } from './page.js'
 
-/** The program has read so many versions of the page in a row, each before the next one came. */
+/** The client asks for the next version once the program has read so many in a row. */
 const VERSIONS = 2
 /** Pages that the client remembers. */
 const MAX_REMEMBERED = 4096
 
-/**
- * Learns which pages the program reads again whenever another client has changed them.
- *
- * The client asks for the next version of such a page when its copy is invalidated, before the program does.
- */
+/** Learns which pages the program reads again and again while another client changes them. */
 export class Refetches {
-  /** Versions that the program has read, one after the other, by page. The least recently invalidated comes first. */
-  private readonly read = new Map<string, number>()
+  /** Versions in a row that the program has read, by page. The least recently invalidated page comes first. */
+  private readonly versionsRead = new Map<string, number>()
 
-  /** The page's copy is about to go. Returns true if the program will probably read the next version. */
-  invalidated(page: Page): boolean {
-    const key = `${page.file}:${page.index}`
-    const before = this.read.get(key) ?? 0
-    this.read.delete(key)
-    // It came before the program needed it, and the program did not need it.
-    if (page.access === 'invalid' || page.readAhead !== undefined) return false
-    const now = Math.min(VERSIONS, before + 1)
-    this.read.set(key, now)
-    if (this.read.size > MAX_REMEMBERED) this.read.delete(this.read.keys().next().value!)
-    return now === VERSIONS
+  /** The page's copy is about to go. Returns whether the program will probably read the next version. */
+  invalidated({ file, index, access, readAhead }: Page): boolean {
+    const key = `${file}:${index}`
+    const before = this.versionsRead.get(key) ?? 0
+    this.versionsRead.delete(key)
+    // A page that came ahead of the program, and that the program has not read.
+    if (access === 'invalid' || readAhead !== undefined) return false
+    this.versionsRead.set(key, Math.min(VERSIONS, before + 1))
+    if (this.versionsRead.size > MAX_REMEMBERED) this.versionsRead.delete(this.versionsRead.keys().next().value!)
+    return before + 1 >= VERSIONS
   }
 }

@@ -104,8 +104,8 @@ const ORDERED: readonly Mutant[] = [
     name: 'acknowledge before evict: the page stays after its invalidation',
     rule: 'rule 13',
     file: DEMOTIONS,
-    find: "this.init.drop(page);\n        this.init.send('control', { type: 'invalidateAck'",
-    replace: "this.init.send('control', { type: 'invalidateAck'"
+    find: "drop(page);\n        send('control', { type: 'invalidateAck'",
+    replace: "send('control', { type: 'invalidateAck'"
   },
   {
     name: 'unmap after write: a revoked page stays writable until it is durable',
@@ -299,9 +299,9 @@ const RANGES: readonly Mutant[] = [
     name: 'even_cows ignored: an invalidation takes private copies',
     rule: 'even_cows = false',
     file: DEMOTIONS,
-    find: 'this.init.counters.invalidations++;',
+    find: 'counters.invalidations++;',
     replace:
-      'this.init.counters.invalidations++;\n        for (const copies of this.init.table.space(page.file).privateCopies)\n            copies.discard(page.index, page.index + 1);'
+      'counters.invalidations++;\n        for (const copies of this.init.table.space(page.file).privateCopies)\n            copies.discard(page.index, page.index + 1);'
   },
   {
     name: 'a private write goes to the file',
