@@ -15,6 +15,7 @@ import { createGate, type Allow, type Gate } from '../portable/gate.js'
 import { withLateWindowUpdates } from '../portable/late-window-updates.js'
 import type { Libp2pNetwork } from '../portable/libp2p-network.js'
 import { parseListenAddress } from '../portable/multiaddr.js'
+import { withCheapLengths } from '../portable/packet-lengths.js'
 import { PEER_WINDOW_BYTES, type RelayRole } from '../portable/relay/relay-limits.js'
 import { relayIn } from '../portable/relay/relay-address.js'
 import { Strangers } from '../portable/strangers.js'
@@ -116,7 +117,9 @@ function libp2pOptions(
     privateKey: init.privateKey,
     addresses: { listen },
     transports: [tcp({ maxConnections: maxSockets })],
-    connectionEncrypters: [(components) => withJoinedWrites(noise({ crypto: init.noiseCrypto })(components))],
+    connectionEncrypters: [
+      (components) => withCheapLengths(withJoinedWrites(noise({ crypto: init.noiseCrypto })(components)))
+    ],
     streamMuxers: [() => withLateWindowUpdates(yamux(muxerOptions(init.relay))())],
     services: {
       transports: ({ transportManager }) => ({ dial: (address, options) => transportManager.dial(address, options) }),
