@@ -4,7 +4,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { grown, logSize } from './log-size.js'
 import { alone, compared, type Row, type Target } from './rows.js'
-import type { Figures } from './tasks/contest.js'
+import { operationsOf, type Figures } from './tasks/contest.js'
+import type { FaultAsk } from './tasks/faults.js'
 import { PAGE_BYTES } from './tasks/parties.js'
 import type { CrowdAsk } from './tasks/crowds.js'
 import type { DirectoryAnswer } from './tasks/directory.js'
@@ -39,10 +40,9 @@ export const CONTESTS = {
   },
 
   'read-fault': async (world) => {
-    const operations = few(world, 400)
-    const path = '/bench/read-fault'
-    await putFile(world, path, (world.rounds + 1) * operations * PAGE_BYTES)
-    const figures = await (await first(world)).run('readFault', { path, rounds: world.rounds, operations })
+    const ask = duelOf(world, '/bench/read-fault')
+    await putFile(world, ask.path, operationsOf(ask) * PAGE_BYTES)
+    const figures = await (await first(world)).run('readFault', ask)
     return [
       compared('read-fault', 'us', figures, ['quire', 'libp2p'], { most: 1.3 }),
       compared('read-fault', 'us', figures, ['quire', 'etcd get'], { most: 0.6 })
@@ -62,8 +62,7 @@ export const CONTESTS = {
   },
 
   'write-fault': async (world) => {
-    const ask = { path: '/bench/write-fault', rounds: world.rounds, operations: few(world, 400) }
-    const figures = await (await first(world)).run('writeFault', ask)
+    const figures = await (await first(world)).run('writeFault', duelOf(world, '/bench/write-fault'))
     return [compared('write-fault', 'us', figures, ['quire', 'etcd put'], { most: 1 })]
   },
 
@@ -99,8 +98,7 @@ export const CONTESTS = {
   ],
 
   commit: async (world) => {
-    const ask = { path: '/bench/commit', rounds: world.rounds, operations: few(world, 400) }
-    const figures = await (await first(world)).run('commit', ask)
+    const figures = await (await first(world)).run('commit', duelOf(world, '/bench/commit'))
     return [compared('commit', 'us', figures, ['quire', 'etcd put'], { most: 1.1 })]
   },
 
@@ -169,6 +167,11 @@ function few({ isSmoke }: World, count: number): number {
   return isSmoke ? Math.max(1, Math.ceil(count / 50)) : count
 }
 
+/** A path, and how many operations to do there. A process needs some thousand messages to become fast. */
+function duelOf(world: World, path: string): FaultAsk {
+  return { path, rounds: world.rounds, operations: few(world, 400), warmUp: few(world, 2000) }
+}
+
 async function putFile({ cluster, folder }: World, path: string, bytes: number): Promise<void> {
   const local = join(folder, 'file')
   writeFileSync(local, randomBytes(bytes))
@@ -180,7 +183,10 @@ function merged(all: readonly Figures[]): Figures {
   return Object.fromEntries(names.map((name) => [name, all.flatMap((figures) => figures[name] ?? [])]))
 }
 
-/** Runs a round of each, in turn, where several workers take part. The first round of each does not count. */
+/** Rounds that warm processes up, where several workers take part. */
+const WARM_UP_ROUNDS = 3
+
+/** Runs a round of each, in turn, where several workers take part. The rounds that warm up do not count. */
 async function inTurn<N extends CrowdAsk['on']>(
   world: World,
   names: readonly N[],
@@ -188,7 +194,7 @@ async function inTurn<N extends CrowdAsk['on']>(
 ): Promise<Figures> {
   const isThere = { quire: true, redis: world.hasRedis, etcd: world.hasEtcd }
   const figures: Record<string, number[]> = {}
-  for (let round = 0; round <= world.rounds; round++) {
+  for (let round = world.isSmoke ? 0 : 1 - WARM_UP_ROUNDS; round <= world.rounds; round++) {
     for (const on of round % 2 === 0 ? names : names.toReversed()) {
       if (!isThere[on]) continue
       const figure = await run(on)

@@ -20,20 +20,33 @@ export async function contest(rounds: number, contenders: Readonly<Record<string
   return figures
 }
 
+export interface DuelAsk {
+  readonly rounds: number
+  /** In each round. */
+  readonly operations: number
+  /** Operations of each contender before the first round. They do not count. */
+  readonly warmUp: number
+}
+
+/** All operations of a contender. */
+export function operationsOf({ rounds, operations, warmUp }: DuelAsk): number {
+  return warmUp + rounds * operations
+}
+
 /**
  * As {@link contest}, for short operations: the contenders take turns after each of them. The figure of a round is the
- * median time of `operations` operations in µs. Each gets the number of its operation, from 0 on over all rounds.
+ * median time of its operations in µs. Each contender gets the number of its operation, from 0 on.
  */
 export async function duel(
-  rounds: number,
-  operations: number,
+  { rounds, operations, warmUp }: DuelAsk,
   contenders: Readonly<Record<string, (operation: number) => Promise<unknown>>>
 ): Promise<Figures> {
   const names = Object.keys(contenders)
   const figures = Object.fromEntries(names.map((name) => [name, [] as number[]]))
-  for (let round = 0; round <= rounds; round++) {
+  for (let round = 0, operation = 0; round <= rounds; round++) {
     const times = Object.fromEntries(names.map((name) => [name, [] as number[]]))
-    for (let operation = round * operations; operation < (round + 1) * operations; operation++) {
+    const end = warmUp + round * operations
+    for (; operation < end; operation++) {
       for (let i = 0; i < names.length; i++) {
         const name = names[(i + operation) % names.length]!
         const begin = performance.now()

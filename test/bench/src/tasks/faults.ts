@@ -1,25 +1,21 @@
 /** Faults and commits one by one, each in turn with the rivals' operations. */
-import { duel, type Figures } from './contest.js'
+import { duel, operationsOf, type DuelAsk, type Figures } from './contest.js'
 import { filled, PAGE_BYTES, present, type Parties } from './parties.js'
 
-export interface FaultAsk {
+export interface FaultAsk extends DuelAsk {
   readonly path: string
-  readonly rounds: number
-  readonly operations: number
 }
 
 /** Reads pages that are not here, in an order that no read-ahead guesses. */
 export async function readFault({ client, bare, etcd }: Parties, ask: FaultAsk): Promise<Figures> {
-  const { path, rounds, operations } = ask
-  await using file = await client.open(path)
+  await using file = await client.open(ask.path)
   await using mapping = await file.mmap()
   await mapping.advise(0, mapping.length, 'random')
   const bytes = new Uint8Array(PAGE_BYTES)
-  const order = shuffled((rounds + 1) * operations)
+  const order = shuffled(operationsOf(ask))
   await etcd?.put('page', Buffer.from(filled(PAGE_BYTES, 1)))
   return await duel(
-    rounds,
-    operations,
+    ask,
     present({
       quire: (at: number) => mapping.readInto(order[at]! * PAGE_BYTES, bytes),
       libp2p: () => bare.roundTrip(),
@@ -30,15 +26,13 @@ export async function readFault({ client, bare, etcd }: Parties, ask: FaultAsk):
 
 /** Takes pages that nobody owns to write them. */
 export async function writeFault({ client, etcd }: Parties, ask: FaultAsk): Promise<Figures> {
-  const { path, rounds, operations } = ask
-  const count = (rounds + 1) * operations
-  await using file = await client.open(path, { create: true, size: count * PAGE_BYTES })
+  const count = operationsOf(ask)
+  await using file = await client.open(ask.path, { create: true, size: count * PAGE_BYTES })
   await using mapping = await file.mmap()
   const order = shuffled(count)
   const value = Buffer.from(filled(PAGE_BYTES, 1))
   return await duel(
-    rounds,
-    operations,
+    ask,
     present({
       quire: async (at: number) => {
         ;(await mapping.pin(order[at]! * PAGE_BYTES, 4, 'write')).release()
@@ -50,12 +44,10 @@ export async function writeFault({ client, etcd }: Parties, ask: FaultAsk): Prom
 
 /** Writes 64 bytes and makes them durable. */
 export async function commit({ client, etcd }: Parties, ask: FaultAsk): Promise<Figures> {
-  const { path, rounds, operations } = ask
-  await using file = await client.open(path, { create: true, size: PAGE_BYTES })
+  await using file = await client.open(ask.path, { create: true, size: PAGE_BYTES })
   await using mapping = await file.mmap()
   return await duel(
-    rounds,
-    operations,
+    ask,
     present({
       quire: async (at: number) => {
         await mapping.write(0, filled(64, at))
