@@ -44,6 +44,15 @@ describe('read-ahead of a mapping', () => {
     expect(asked().length).toBeGreaterThan(before)
   })
 
+  it('read-ahead of a mapping follows pins for reading, and no pins for writing', async () => {
+    for (const page of [0, 4]) (await mapping.pin(page * PAGE, 4 * PAGE, 'read')).release()
+    await world.clock.advance(1)
+    expect(sorted(asked())).toEqual(upTo(16))
+    for (const page of [50, 54]) (await mapping.pin(page * PAGE, 4 * PAGE, 'write')).release()
+    await world.clock.advance(1)
+    expect(asked().filter((page) => page >= 16)).toEqual([50, 51, 52, 53, 54, 55, 56, 57])
+  })
+
   it('read-ahead of a mapping stops at the end of the mapping', async () => {
     const short = await file.mmap({ length: 5 * PAGE })
     for (const page of [0, 1, 2, 3]) await short.read(page * PAGE, PAGE)

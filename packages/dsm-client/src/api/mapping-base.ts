@@ -131,7 +131,11 @@ export abstract class MappingBase implements LocalMapping {
     checkOneOf('access', access, ['read', 'write'])
     if (access === 'write') this.checkWritable()
     checkCount('length', length, 1)
-    return this.inFile(offset, length, signal, (start) => this.pinAt(start, length, access, signal))
+    return this.inFile(offset, length, signal, (start) => {
+      const pinning = this.pinAt(start, length, access, signal)
+      if (access === 'read') this.ahead?.read(start, length)
+      return pinning
+    })
   }
 
   async advise(offset: number, length: number, advice: Advice, { signal }: CallOptions = {}): Promise<void> {
