@@ -31,6 +31,9 @@ export const MAX_WRITEBACK_PAGES = 64
 /** The limit of pages in one run. Those with bytes are limited by the size of a bulk frame, too. */
 export const MAX_RUN_PAGES = 256
 
+/** The limit of runs in one message about dropped copies. */
+export const MAX_DROPPED_RUNS = 64
+
 /** The number of pages in a run. */
 const runLength = uintWithin(1, MAX_RUN_PAGES)
 /**
@@ -111,6 +114,8 @@ export const clientMessage = union({
   ownerAck: [22, struct({ op: runStart, file: uint, page: runStart, count: runLength, held: bool })],
   /** Answers revokes or downgrades, from `op` on, with bytes that may not be durable yet. Bulk. */
   ownerAckDirty: [23, struct({ op: runStart, pages: list(pageWrite, MAX_WRITEBACK_PAGES) })],
+  /** The client holds no copy of these pages of the file, and has no fault outstanding for them. */
+  dropped: [27, struct({ file: uint, runs: list(struct({ page: runStart, count: runLength }), MAX_DROPPED_RUNS) })],
   /** No page of the range is accessible at this client any longer. */
   discardAck: [25, struct({ op: uint, file: uint })],
   /**

@@ -69,6 +69,7 @@ const control = fc.oneof(
   message('fault', { req: start, file: small, page: start, count, access, have: small }),
   message('invalidateAck', { op: start, file: small, page: start, count }),
   message('ownerAck', { op: start, file: small, page: start, count, held: fc.boolean() }),
+  message('dropped', { file: small, runs: fc.array(fc.record({ page: start, count }), { maxLength: 3 }) }),
   message('endSession', request)
 )
 const bulk = fc.oneof(

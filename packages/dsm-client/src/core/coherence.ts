@@ -7,6 +7,7 @@ import { PageFaults } from './page-faults.js'
 import type { FrameProvider } from './frames.js'
 import { lostRanges } from './lost-ranges.js'
 import { Demotions } from './demotions.js'
+import { DroppedCopies } from './dropped-copies.js'
 import type { Page, PageWaiter } from './page.js'
 import { PageDurability } from './page-durability.js'
 import { PageTable, type PageBackend } from './page-table.js'
@@ -22,6 +23,9 @@ export interface ConnectionTerms {
 
 /** Twins take this part of the cache's size, besides its frames. */
 const TWINS_SHARE = 16
+/** So many bytes of dropped copies are not told to the leader, or this part of the cache's size if that is less. */
+const MAX_DROPPED_BYTES = 1024 * 1024
+const DROPPED_SHARE = 4
 
 /**
  * Gets pages for the page table from the cluster.
@@ -36,6 +40,7 @@ export class Coherence implements PageBackend {
   private readonly durability: PageDurability
   private readonly demotions: Demotions
   private readonly discards: DiscardedRanges
+  private readonly droppedCopies: DroppedCopies
   private readonly faults: PageFaults
   /** The leader's term on this connection; 0: not connected. */
   private term = 0
@@ -84,6 +89,14 @@ export class Coherence implements PageBackend {
       send: (message) => this.send('control', message),
       drop,
       onEnded: (file, error) => this.emit({ type: 'discard-ended', file, error })
+    })
+    this.droppedCopies = new DroppedCopies({
+      maxBytes: Math.min(MAX_DROPPED_BYTES, frames.capacityBytes / DROPPED_SHARE),
+      isHeld: (file, index) => {
+        const page = this.table.page(file, index)
+        return page !== undefined && (page.access !== 'invalid' || page.req !== 0)
+      },
+      send: (message) => this.send('control', message)
     })
     this.faults = new PageFaults({
       table: this.table,
@@ -156,6 +169,7 @@ export class Coherence implements PageBackend {
     this.discards.forget(space, reason)
     for (const page of space.all()) this.writebacks.refuse(page, reason)
     this.table.remove(file, reason)
+    this.droppedCopies.forgetFile(file)
   }
 
   /** The leader has answered the close of a file that `removeFile` removed. */
@@ -279,6 +293,7 @@ export class Coherence implements PageBackend {
     this.table.suspend()
     this.demotions.forget()
     this.discards.disconnected()
+    this.droppedCopies.forget()
     for (const page of this.pages() as Iterable<Page>) {
       page.writing = false
       this.table.changed(page)
@@ -351,6 +366,7 @@ export class Coherence implements PageBackend {
 
   dropped(page: Page): void {
     this.twins.forget(page)
+    if (this.table.space(page.file)?.held.isDemotedAsWhole === false) this.droppedCopies.add(page)
   }
 
   writeBack(pages: readonly Page[]): void {

@@ -115,6 +115,9 @@ export class Directory {
       case 'ownerAckDirty':
         for (const [i, dirty] of message.pages.entries()) this.pages.ownerAnswered(session, message.op + i, dirty, true)
         return
+      case 'dropped':
+        for (const run of message.runs) this.pages.dropped(session, message.file, run)
+        return
       case 'discardAck':
         return this.discards.acknowledged(session, message.file, message.op)
     }

@@ -61,6 +61,27 @@ export class PageEntries {
   }
 
   /**
+   * The session has dropped its copy. An entry that no session needs any longer goes. In a file with inheritors, that
+   * makes the copyset larger again, but an entry for each page that they have ever read would cost more.
+   */
+  dropped(session: SessionId, file: FileId, page: number): void {
+    const entries = this.files.get(file)
+    const kept = entries?.get(page)
+    // The entry of a file that is owned as a whole stands for its owner, which may drop single pages.
+    if (entries === undefined || kept === undefined || this.state.view.file(file)?.unit !== 'page') return
+    if (!(kept instanceof PageEntry)) {
+      if (kept.session !== session) return
+    } else {
+      // An operation waits for the acknowledgments that it has asked for.
+      if (kept.operation !== undefined) return
+      kept.drop(session)
+      if (!kept.idle) return this.settle(kept)
+    }
+    entries.delete(page)
+    if (entries.size === 0) this.files.delete(file)
+  }
+
+  /**
    * Returns the entries of the pages from `first` up to but without `end`. The caller may change entries meanwhile, and
    * calls `settle` for each.
    */

@@ -287,6 +287,11 @@ export class PageOperations {
     this.advance(entry, operation)
   }
 
+  /** The session holds no copy of the pages any longer. */
+  dropped(session: SessionId, file: FileId, { page, count }: { readonly page: number; readonly count: number }): void {
+    for (let i = 0; i < count; i++) this.entries.dropped(session, file, page + i)
+  }
+
   handoverApplied(file: FileId, page: number, done: boolean): void {
     const entry = this.entries.findActive(file, page)
     const operation = entry?.operation

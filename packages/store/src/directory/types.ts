@@ -6,7 +6,7 @@ import type { UnreadGrant } from './grant.js'
 
 /** Messages about pages that a registered session sends. */
 export type CoherenceMessage = ClientMessageOf<
-  'fault' | 'invalidateAck' | 'ownerAck' | 'ownerAckDirty' | 'discardAck' | 'writeback'
+  'fault' | 'invalidateAck' | 'ownerAck' | 'ownerAckDirty' | 'discardAck' | 'writeback' | 'dropped'
 >
 
 /** Requests that take pages away. Every session gives the pages up before the request goes into the log. */

@@ -261,6 +261,7 @@ export class Leadership {
       case 'ownerAck':
       case 'ownerAckDirty':
       case 'discardAck':
+      case 'dropped':
       case 'writeback':
         return this.coherence(connection, message)
       default:

@@ -31,6 +31,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['runs of faults answered in parts', 1500],
   ['runs of grants', 1500],
   ['runs of orders', 400],
+  ['dropped copies told', 7000],
   ['pages read ahead', 10_000],
   ['pages read ahead in vain', 1500],
   ['listings', 500],

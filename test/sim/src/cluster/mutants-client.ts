@@ -115,6 +115,13 @@ const ORDERED: readonly Mutant[] = [
     replace: 'counters.handovers++;\n            if (!page.dirty)\n                page.invalidate();'
   },
   {
+    name: 'a page that is asked for again counts as dropped',
+    rule: 'docs/coherence.md, Dropped copies',
+    file: 'dsm-client/dist/core/dropped-copies.js',
+    find: '.filter((index) => !this.init.isHeld(file, index))',
+    replace: ''
+  },
+  {
     name: 'downgrade without write-protect',
     rule: 'rule 12',
     file: DEMOTIONS,

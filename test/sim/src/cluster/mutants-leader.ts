@@ -116,6 +116,16 @@ export const LEADER_MUTANTS: readonly Mutant[] = [
     replace: "if (isOwner || access === 'write')\n            entry.granted(request, "
   },
   {
+    name: 'a dropped copy takes those of others with it',
+    rule: 'docs/coherence.md, Dropped copies',
+    file: 'store/dist/directory/page-entries.js',
+    find: 'if (kept.session !== session)\n                return;',
+    replace: ';',
+    and: [
+      { file: 'store/dist/directory/page-entries.js', find: 'kept.drop(session);', replace: 'kept.forgetOthers(0);' }
+    ]
+  },
+  {
     name: 'copyset forgotten on failover',
     rule: 'rule 2',
     file: 'store/dist/directory/page-entries.js',

@@ -7,6 +7,7 @@ import {
   leaderMessage,
   raftMessage,
   type ClientMessage,
+  type ClientMessageOf,
   type LeaderMessage,
   type LeaderMessageOf
 } from '@quire/protocol'
@@ -60,8 +61,9 @@ export class Traffic {
     }
     if (protocol !== PROTOCOL_CONTROL) return
     if (isToPeer) {
-      // Only a register, a fault and an owner's answer count.
-      if (tag === 2 || tag === 20 || tag === 22) this.fromClient(from, decodeFrame(clientMessage, frame).message)
+      // Only a register, a fault, an owner's answer and dropped copies count.
+      if (tag === 2 || tag === 20 || tag === 22 || tag === 27)
+        this.fromClient(from, decodeFrame(clientMessage, frame).message)
       return
     }
     if (tag !== 5 && (tag < 22 || tag > 28)) return
@@ -73,6 +75,7 @@ export class Traffic {
     const { coverage, pages } = this.init
     if (message.type === 'fault') this.runs.fault(client, message)
     if (message.type === 'register' && message.session !== 0) coverage.add('reconnects')
+    if (message.type === 'dropped') coverage.add('dropped copies told', pagesOf(message))
     if (message.type === 'ownerAck' && message.held && pages.files.get(message.file)?.isWhole === true) {
       coverage.add('whole-file handovers')
     }
@@ -157,4 +160,8 @@ export class Traffic {
     )
     this.init.trace!(`  ${nameOf(from)}>${nameOf(to)} ${text}`)
   }
+}
+
+function pagesOf({ runs }: ClientMessageOf<'dropped'>): number {
+  return runs.reduce((sum, { count }) => sum + count, 0)
 }
