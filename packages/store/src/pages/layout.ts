@@ -31,17 +31,16 @@ import {
   encodeRecord,
   type RecordKind,
   type RecordTypes,
-  type StateRecord,
-  type StoredPage
+  type StateRecord
 } from '../state/index.js'
 import type { Backend } from './backend.js'
 
 /** Rises with each change of the formats in this file. The page store refuses every other format. */
 export const STORE_FORMAT = 2
 
-const TAIL_BYTES = 28
-const TAIL_START = 12
-const HEAD_BYTES = TAIL_START + TAIL_BYTES + 4
+export const TAIL_BYTES = 28
+export const TAIL_START = 12
+export const HEAD_BYTES = TAIL_START + TAIL_BYTES + 4
 
 // -- pages
 
@@ -139,13 +138,15 @@ export interface DamagedPage {
 
 /** Returns undefined for a page that is good or absent. */
 export function findDamage(backend: Backend, key: Uint8Array): DamagedPage | undefined {
+  // A copy, because a view is valid only until the next `get`.
+  const head = backend.get('heads', key)?.slice()
   try {
-    readPage(backend, key)
+    if (head === undefined) refuseOrphan(backend, key)
+    else checkPage(backend, key, head, backend.get('bodies', key))
     return undefined
   } catch (error) {
     if (!(error instanceof DamagedPageError)) throw error
   }
-  const head = backend.get('heads', key)?.slice()
   if (head === undefined || !isHead(key, head)) return { head: undefined }
   const view = viewOf(head)
   const checksum = view.getUint32(8, true)
@@ -157,24 +158,6 @@ export function findDamage(backend: Backend, key: Uint8Array): DamagedPage | und
 /** The checksum that the head of a page with these bytes has for its body. */
 export function bodyChecksumOf(bytes: Uint8Array): number {
   return crc32c(bytes.subarray(0, bytes.length - TAIL_BYTES))
-}
-
-/** Returns the page in a new buffer, or undefined if the backend has no such page. Throws DamagedPageError. */
-export function readPage(backend: Backend, key: Uint8Array): StoredPage | undefined {
-  const lentHead = backend.get('heads', key)
-  if (lentHead === undefined) {
-    refuseOrphan(backend, key)
-    return undefined
-  }
-  // A copy, because a view is valid only until the next `get`.
-  const head = lentHead.slice()
-  checkHead(backend, key, head)
-  const body = backend.get('bodies', key)
-  checkBody(backend, key, head, body)
-  const bytes = new Uint8Array(body.length + TAIL_BYTES)
-  bytes.set(body)
-  bytes.set(head.subarray(TAIL_START, TAIL_START + TAIL_BYTES), body.length)
-  return { version: viewOf(head).getFloat64(0, true), bytes }
 }
 
 /**
@@ -189,11 +172,11 @@ export function checkPage(
 ): asserts body is Uint8Array {
   checkPageKey(rows, key)
   checkHead(rows, key, head)
-  checkBody(rows, key, head, body)
+  checkBody(rows, key, viewOf(head).getUint32(8, true), body)
 }
 
 /** A page that has lost its head is damaged. Without the look at its body it would read as zeros. */
-function refuseOrphan(backend: Backend, key: Uint8Array): void {
+export function refuseOrphan(backend: Backend, key: Uint8Array): void {
   if (backend.get('bodies', key) !== undefined) throw orphanedBody(backend, key)
 }
 
@@ -207,19 +190,19 @@ function checkPageKey(rows: RowsName, key: Uint8Array): void {
   if (key.length !== PAGE_KEY_BYTES) throw corruption(rows, `a page has a key of ${key.length} bytes`)
 }
 
-function checkBody(
+export function checkBody(
   rows: RowsName,
   key: Uint8Array,
-  head: Uint8Array,
+  checksum: number,
   body: Uint8Array | undefined
 ): asserts body is Uint8Array {
   if (body === undefined) throw damaged(rows, key, 'the page has a head but no body')
-  if (crc32c(body) !== viewOf(head).getUint32(8, true)) {
+  if (crc32c(body) !== checksum) {
     throw damaged(rows, key, 'the checksum of the page does not match')
   }
 }
 
-function checkHead(backend: RowsName, key: Uint8Array, head: Uint8Array): void {
+export function checkHead(backend: RowsName, key: Uint8Array, head: Uint8Array): void {
   if (head.length !== HEAD_BYTES)
     throw damaged(backend, key, `the page's head has ${head.length} bytes, not ${HEAD_BYTES}`)
   if (!isHead(key, head)) throw damaged(backend, key, "the checksum of the page's head does not match")
@@ -408,11 +391,11 @@ function rowKey(tag: number, a: number, b: number): Uint8Array {
   return key
 }
 
-function viewOf(bytes: Uint8Array): DataView {
+export function viewOf(bytes: Uint8Array): DataView {
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
 }
 
-function setUint53(view: DataView, at: number, value: number): void {
+export function setUint53(view: DataView, at: number, value: number): void {
   view.setUint32(at, Math.floor(value / 2 ** 32))
   view.setUint32(at + 4, value % 2 ** 32)
 }

@@ -32,12 +32,12 @@ import {
   readAppliedIndex,
   readDivergence,
   readInstalled,
-  readPage,
   readRecords,
   readVersion,
   type Divergence
 } from './layout.js'
 import { Memtable, type LostPage } from './memtable.js'
+import { PageReader } from './page-reader.js'
 import { SnapshotReader } from './snapshot-pieces.js'
 
 export interface PageStoreInit {
@@ -140,6 +140,7 @@ class MemtableStore implements PageStore {
   diverged: Divergence | undefined
   private active = new Memtable()
   private frozen: FrozenMemtable | undefined
+  private readonly reader = new PageReader()
 
   private backend: Backend
   private readonly maxMemtableBytes: number
@@ -164,7 +165,7 @@ class MemtableStore implements PageStore {
 
   read(file: number, page: number): StoredPage | undefined {
     const changed = this.changed(file, page)
-    if (changed === undefined) return readPage(this.backend, pageKey(file, page))
+    if (changed === undefined) return this.reader.read(this.backend, file, page)
     if (changed === null) return undefined
     if (changed.bytes === undefined) throw this.lost(file, page)
     return changed
