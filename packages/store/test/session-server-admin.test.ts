@@ -32,6 +32,18 @@ async function ask(message: ClientMessage, protocol = PROTOCOL_CONTROL): Promise
 }
 
 describe('the messages of an admin', () => {
+  it('a remote that may connect for another purpose, as a member may, is refused as a client', async () => {
+    group.answers.mayServe = (remote) => `${remote} is not among the clients`
+    for (const message of [
+      { type: 'access', version, after: '' },
+      { type: 'roster', version }
+    ] as const) {
+      const lane = await ask(message)
+      expect(lane.received).toMatchObject([{ type: 'refused', error: { code: 'ERR_NOT_AUTHORIZED' } }])
+      expect(lane.closed).toBe(true)
+    }
+  })
+
   it('a peer hands a change to the leader with the identity that the transport has proved, and answers when it is made', async () => {
     const asked: unknown[] = []
     let done = (_index: number): void => {}

@@ -35,8 +35,8 @@ export interface IncomingHandshakesInit {
   /** Takes a stream whose remote has been accepted, and answers the hello. */
   readonly accepted: (stream: FrameStream, introduction: RaftIntroduction) => void
   readonly ended: (stream: FrameStream) => void
-  /** A remote that this peer refused as `behind` has answered with its configuration. Throws CodecError. */
-  readonly heardConfiguration: (remote: string, config: Uint8Array) => void
+  /** A remote whose introduction this peer refused as `behind` shows its configuration. Throws CodecError. */
+  readonly shown: (introduction: RaftIntroduction, config: Uint8Array) => void
   readonly logger: Logger | undefined
 }
 
@@ -116,7 +116,7 @@ export class IncomingHandshakes {
     const { refusal: refuse, record } = this.init
     const refusal = refuse(stream.remote, introduction) ?? (await record(stream.remote, introduction))
     if (!this.opening.has(stream)) return
-    if (refusal !== undefined) return this.turnAway(stream, refusal)
+    if (refusal !== undefined) return this.turnAway(stream, refusal, introduction)
     this.settle(stream)
     this.init.accepted(stream, introduction)
   }
@@ -149,7 +149,7 @@ export class IncomingHandshakes {
    * Tells the remote why it is refused. If the founding configurations differ, the remote may answer with its own, so
    * that this peer can log the difference. If this peer's configuration is behind, the remote answers with a newer one.
    */
-  private turnAway(stream: FrameStream, refusal: IntroductionRefusal): void {
+  private turnAway(stream: FrameStream, refusal: IntroductionRefusal, introduction?: RaftIntroduction): void {
     const { remote } = stream
     const { refusals } = this.init
     stream.send(encodeFrame(raftMessage, refusals.refuse(remote, refusal)))
@@ -157,20 +157,35 @@ export class IncomingHandshakes {
       this.settle(stream)
       stream.close()
     }
-    if (refusal.reason !== 'founding' && refusal.reason !== 'behind') return done()
+    const answered = this.answerTo(refusal, introduction)
+    if (answered === undefined) return done()
     stream.onFrame = (frame) => {
       try {
-        const { message } = decodeFrame(raftMessage, frame)
-        if (refusal.reason === 'behind') {
-          if (message.type === 'raftConfiguration') this.init.heardConfiguration(remote, message.config)
-        } else if (message.type === 'raftRefused' && message.founding !== undefined) {
-          // Only the configuration counts, because the remote has proved no more than its key.
-          refusals.foundedElsewhere(remote, message.founding)
-        }
-      } catch {
-        // The remote was refused already, so its answer does not matter.
+        answered(remote, decodeFrame(raftMessage, frame).message)
+      } catch (error) {
+        refusals.broken(remote, error as Error)
       }
       done()
+    }
+  }
+
+  /** Returns what takes the remote's answer to a refusal; undefined if the remote may not answer. */
+  private answerTo(
+    { reason }: IntroductionRefusal,
+    introduction: RaftIntroduction | undefined
+  ): ((remote: string, answer: RaftStreamMessage) => void) | undefined {
+    const { shown, refusals } = this.init
+    if (reason === 'behind' && introduction !== undefined) {
+      return (_, answer) => {
+        if (answer.type !== 'raftConfiguration') throw new Error(`${answer.type} in place of a configuration`)
+        shown(introduction, answer.config)
+      }
+    }
+    if (reason !== 'founding') return undefined
+    return (remote, answer) => {
+      // Only the configuration counts, because the remote has proved no more than its key.
+      if (answer.type === 'raftRefused' && answer.founding !== undefined)
+        refusals.foundedElsewhere(remote, answer.founding)
     }
   }
 

@@ -25,7 +25,7 @@ import { clusterConfig, peerIdOf, type ReplicatedConfig } from '../state/index.j
 import type { AppliedListener } from '../pages/index.js'
 import { AddressBook } from '@quire/net'
 import { Administration } from './administration.js'
-import { encodeCluster } from './cluster.js'
+import { encodeCluster, mayConnect } from './cluster.js'
 import { DiskWatch, type DiskSpace } from './disk-watch.js'
 import { openPeerGroup, type PeerGroup } from './group.js'
 import { withRoundTrip } from './membership.js'
@@ -52,7 +52,7 @@ export interface PeerCoreInit {
   readonly raft?: Pick<RaftNodeInit, 'limits'> | undefined
   /** The file system under the storage; undefined while it is unknown. */
   readonly diskSpace?: (() => DiskSpace | undefined) | undefined
-  /** A configuration was applied. */
+  /** A configuration was applied: the answers of {@link PeerCore.mayConnect} may be others. */
   readonly onConfig?: ((config: ReplicatedConfig) => void) | undefined
   /** Called with each applied entry, after all other parts have seen it. */
   readonly onApplied?: AppliedListener | undefined
@@ -106,6 +106,8 @@ async function openIdentity(
   }
 }
 
+const NO_MEMBERS: ReadonlySet<string> = new Set()
+
 /**
  * Runs a peer on components of the caller's.
  *
@@ -149,6 +151,20 @@ export class PeerCore {
     return this.newestConfig
   }
 
+  /** The ids of the members with which this peer links (docs/membership.md, A peer that is behind). */
+  get linkedMembers(): ReadonlySet<string> {
+    return this.parts?.links.members ?? NO_MEMBERS
+  }
+
+  /**
+   * True if `peerId` may connect; otherwise the reason why not. A member of which this peer has only been told may
+   * connect, because this peer may need it in order to catch up.
+   */
+  mayConnect(peerId: string): true | string {
+    const isLinked = [...this.linkedMembers].some((member) => peerIdOf(member) === peerId)
+    return isLinked || mayConnect(this.newestConfig, peerId)
+  }
+
   /** The timing of the newest configuration that is applied here. */
   get timing(): Timing {
     return timingOf(this.newestConfig.roundTripMs)
@@ -188,7 +204,6 @@ export class PeerCore {
       acknowledged: () => this.root.evidence.acknowledged(),
       confirmLeadership: () => this.root.confirmLeadership(),
       join: (remote, request) => this.answerJoin(remote, request),
-      heardConfiguration: (config) => this.configured(config),
       heardState: (member, report) => this.root.scrubbing.heard(member, report),
       logger: this.child('links')
     })
@@ -209,6 +224,7 @@ export class PeerCore {
       groups: groupServers,
       status: () => this.report(),
       access: () => this.newestConfig,
+      mayServe: (client) => mayConnect(this.newestConfig, client),
       roster: () => this.parts?.administration.roster(),
       administer: (by, founding, change) => this.administer(by, founding, change),
       ...(limits === undefined ? {} : { limits }),
@@ -275,8 +291,8 @@ export class PeerCore {
   }
 
   /**
-   * The root group has applied a configuration, or a member has told a newer one. A peer that catches up passes through
-   * configurations that are older than the one with which it started, and ignores them (docs/membership.md).
+   * The root group has applied a configuration. A peer that catches up passes through configurations that are older
+   * than the one with which it started, and ignores them (docs/membership.md).
    */
   configured(config: ReplicatedConfig): void {
     const { revision, change } = config

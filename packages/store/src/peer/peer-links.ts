@@ -19,12 +19,13 @@ import type { Logger } from 'pino'
 import { AddressExchange } from './address-exchange.js'
 import { encodeCluster } from './cluster.js'
 import { EvidenceExchange, type Acknowledged } from './evidence-exchange.js'
-import { clusterConfig, memberId, peerIdOf, type ReplicatedConfig } from '../state/index.js'
+import { clusterConfig, peerIdOf, type ReplicatedConfig } from '../state/index.js'
 import { memberOf, type Claim } from './evidence.js'
 import type { StateReport } from './comparison.js'
 import type { PeerIdentity, IntroductionRefusal, Standing } from './identity.js'
 import { IncomingHandshakes, type JoinAnswer, type JoinMessage } from './incoming-handshakes.js'
 import { GroupFrames } from './group-frames.js'
+import { KnownMembers } from './known-members.js'
 import { Link } from './link.js'
 import { PeerRefusals } from './peer-refusals.js'
 import type { Quarantined } from './quarantine.js'
@@ -52,8 +53,6 @@ export interface PeerLinksInit {
   readonly confirmLeadership: () => Promise<unknown> | undefined
   /** Answers a peer that asks to join. */
   readonly join: (remote: string, request: JoinMessage) => Promise<JoinAnswer>
-  /** A member has a newer configuration than the one that was set last. */
-  readonly heardConfiguration: (config: ReplicatedConfig) => void
   /** A member tells of its state; `member` is its member id. */
   readonly heardState: (member: string, report: StateReport) => void
   readonly logger?: Logger
@@ -70,10 +69,12 @@ export interface PeerLinksInit {
  */
 export interface PeerLinks {
   /**
-   * Sets the newest configuration of the cluster, which never goes back. Closes the links to all peers that are no
-   * members, and refuses these from now on.
+   * Sets the newest configuration that was applied, or with which the peer starts. It never goes back. Closes the links
+   * to all peers that are no members, and refuses these from now on. Members may tell of further ones.
    */
   configure(config: ReplicatedConfig): void
+  /** The ids of the members, by the configuration that was set last and by what other members tell. */
+  readonly members: ReadonlySet<string>
   /** Sends to the member with this id, or drops the message if there is no link to that very member. */
   send(group: number, to: string, message: GroupMessage): void
   /** Tells all members of this peer's state, and members that connect later on as well, until a newer report. */
@@ -97,9 +98,7 @@ interface Incoming {
 class Links implements PeerLinks {
   /** By PeerId: a peer runs at most one of the members that have its PeerId. */
   private readonly links = new Map<string, Link>()
-  /** The ids of all members. */
-  private members: ReadonlySet<string> = new Set()
-  private config: ReplicatedConfig | undefined
+  private readonly known: KnownMembers
   private state: StateReport | undefined
   /** The streams that remotes have opened, after the handshake. */
   private readonly incoming = new Map<string, Incoming>()
@@ -113,7 +112,9 @@ class Links implements PeerLinks {
     const { identity, clock, book, logger, acknowledged, confirmLeadership } = init
     const { links } = this
     this.refusals = new PeerRefusals({ identity, clock, logger, isMember: (peerId) => links.has(peerId) })
-    const isMember = (member: string): boolean => this.members.has(member)
+    const remembered = (): string[] => identity.evidence.sightings().map(({ member }) => member)
+    this.known = new KnownMembers({ self: identity.member, remembered })
+    const isMember = (member: string): boolean => this.known.ids.has(member)
     this.exchange = new EvidenceExchange({ clock, identity, links, isMember, acknowledged, confirmLeadership, logger })
     this.addresses = new AddressExchange({ identity, book, links })
     this.handshakes = new IncomingHandshakes({
@@ -123,11 +124,7 @@ class Links implements PeerLinks {
       record: (remote, introduction) => this.record(remote, introduction),
       accepted: (stream, introduction) => this.accepted(stream, introduction),
       ended: (stream) => this.ended(stream),
-      heardConfiguration: (remote, config) => {
-        this.heardConfiguration(remote, config)
-        // Its next hello may be accepted.
-        this.links.get(remote)?.remoteIsUp()
-      }
+      shown: (introduction, config) => this.shown(introduction, config)
     })
   }
 
@@ -135,35 +132,48 @@ class Links implements PeerLinks {
     return this.refusals.quarantined
   }
 
+  get members(): ReadonlySet<string> {
+    return this.known.ids
+  }
+
   configure(config: ReplicatedConfig): void {
-    const { book, identity } = this.init
-    const { members } = config
-    this.config = config
-    this.members = new Set(members.map((member) => memberId(member)))
-    identity.evidence.retain(this.members)
-    const others = members.filter(({ peerId }) => peerId !== this.init.network.id)
-    const peerIds = new Set(others.map(({ peerId }) => peerId))
+    const { book, identity, network } = this.init
+    this.known.apply(config)
+    // What others tell may be forged, so it forgets no evidence (docs/membership.md, A peer that is behind).
+    identity.evidence.retain(this.known.ids)
+    for (const { peerId, addresses } of config.members) {
+      if (peerId !== network.id) book.learn(peerId, addresses)
+    }
+    this.follow()
+    for (const link of this.links.values()) this.tellConfiguration(link)
+  }
+
+  /** Links with the members that are known now, and with no other peer. */
+  private follow(): void {
+    const { book, identity, network } = this.init
+    const peerIds = new Set([...this.known.ids].map((member) => peerIdOf(member)))
+    peerIds.delete(network.id)
     for (const [peerId, link] of this.links) {
       if (!peerIds.has(peerId)) this.remove(peerId, link)
       else this.cutOthers(peerId, link)
     }
-    for (const { peerId, addresses } of others) {
-      const isNew = !this.links.has(peerId)
-      book.learn(peerId, addresses)
-      // After these come the addresses from earlier processes of this peer, and then those that other members have
-      // passed on.
-      if (isNew) book.learn(peerId, identity.learned.of(peerId))
-      if (isNew) book.hint(peerId, identity.hinted.of(peerId))
-      if (isNew) this.links.set(peerId, this.link(peerId))
+    for (const peerId of peerIds) {
+      if (this.links.has(peerId)) continue
+      // After the addresses of the configuration come those from earlier processes of this peer, and then those that
+      // other members have passed on.
+      book.learn(peerId, identity.learned.of(peerId))
+      book.hint(peerId, identity.hinted.of(peerId))
     }
-    for (const link of this.links.values()) this.tellConfiguration(link)
+    for (const { peerId, addresses } of this.known.onlyTold) book.hint(peerId, addresses)
+    for (const peerId of peerIds) if (!this.links.has(peerId)) this.links.set(peerId, this.link(peerId))
   }
 
   /** Sends the configuration to a remote that may have an older one, and so may not know the leader by now. */
   private tellConfiguration(link: Link): void {
-    if (this.config === undefined || !link.isOpen || link.knownRevision >= this.config.revision) return
-    link.knownRevision = this.config.revision
-    link.tell(newestConfiguration(this.config))
+    const { applied } = this.known
+    if (applied === undefined || !link.isOpen || link.knownRevision >= applied.revision) return
+    link.knownRevision = applied.revision
+    link.tell(newestConfiguration(applied))
   }
 
   private remove(peerId: string, link: Link): void {
@@ -179,9 +189,9 @@ class Links implements PeerLinks {
   /** Ends streams to a process of the peer that is a member no longer, although another one is. */
   private cutOthers(peerId: string, link: Link): void {
     const reason = new ClosedError('a link to a former member')
-    if (link.member !== undefined && !this.members.has(link.member)) link.cut(reason)
+    if (link.member !== undefined && !this.known.ids.has(link.member)) link.cut(reason)
     const incoming = this.incoming.get(peerId)
-    if (incoming !== undefined && !this.members.has(incoming.member)) incoming.stream.abort(reason)
+    if (incoming !== undefined && !this.known.ids.has(incoming.member)) incoming.stream.abort(reason)
   }
 
   send(group: number, to: string, message: GroupMessage): void {
@@ -222,7 +232,8 @@ class Links implements PeerLinks {
       welcomed: (introduction) => this.welcomed(remote, introduction),
       refused: (message) => {
         const answer = this.refusals.refusedBy(remote, message)
-        return message.reason === 'behind' && this.config !== undefined ? newestConfiguration(this.config) : answer
+        const { applied } = this.known
+        return message.reason === 'behind' && applied !== undefined ? newestConfiguration(applied) : answer
       },
       opened: () => {
         this.exchange.opened(remote)
@@ -235,7 +246,7 @@ class Links implements PeerLinks {
   }
 
   private introduce(): RaftIntroduction {
-    return this.init.identity.introduce(this.init.addresses, this.config?.revision ?? 0)
+    return this.init.identity.introduce(this.init.addresses, this.known.revision)
   }
 
   private async welcomed(remote: string, introduction: RaftIntroduction): Promise<RaftStreamMessage | undefined> {
@@ -289,7 +300,7 @@ class Links implements PeerLinks {
         this.addresses.heard(message.members)
         return this.exchange.save()
       case 'raftConfiguration':
-        return this.heardConfiguration(remote, message.config)
+        return this.told(remote, message.config)
       case 'raftCompared':
         return this.init.heardState(member, { index: message.index, hash: message.hash })
       case 'raftRefused':
@@ -300,11 +311,24 @@ class Links implements PeerLinks {
     }
   }
 
-  private heardConfiguration(remote: string, bytes: Uint8Array): void {
+  /** A member tells its configuration. Throws CodecError. */
+  private told(remote: string, bytes: Uint8Array): void {
     const config = decode(clusterConfig, bytes)
+    const problem = this.known.tell(remote, config)
+    if (problem !== undefined) return this.refusals.wrongConfiguration(remote, problem)
     const link = this.links.get(remote)
     if (link !== undefined) link.knownRevision = Math.max(link.knownRevision, config.revision)
-    if (config.revision > (this.config?.revision ?? 0)) this.init.heardConfiguration(config)
+    this.follow()
+  }
+
+  /** A peer that this peer has refused as `behind` shows its configuration. Throws CodecError. */
+  private shown(introduction: RaftIntroduction, bytes: Uint8Array): void {
+    const { from } = introduction
+    const problem = this.known.show(introduction, decode(clusterConfig, bytes))
+    if (problem !== undefined) return this.refusals.wrongConfiguration(from, problem)
+    this.follow()
+    // Its next hello may be accepted.
+    this.links.get(from)?.remoteIsUp()
   }
 
   private ended(stream: FrameStream): void {
@@ -328,8 +352,8 @@ class Links implements PeerLinks {
 
   private standing(remote: string, introduction: RaftIntroduction): Standing {
     if (!this.links.has(remote)) return 'stranger'
-    if (this.members.has(memberOf(introduction))) return 'member'
-    return introduction.revision > (this.config?.revision ?? 0) ? 'maybeNewDirectory' : 'otherDirectory'
+    if (this.known.ids.has(memberOf(introduction))) return 'member'
+    return introduction.revision > this.known.revision ? 'maybeNewDirectory' : 'otherDirectory'
   }
 
   private met(remote: string, { addresses, admitted }: RaftIntroduction): void {

@@ -22,11 +22,11 @@ export interface PeerRefusalsInit {
 }
 
 type RefusedMessage = Extract<RaftStreamMessage, { type: 'raftRefused' }>
-type OwnKind = RefusalReason | 'difference' | 'frame'
+type OwnKind = RefusalReason | 'difference' | 'configuration' | 'frame'
 type Kind = OwnKind | `refused by it: ${RefusalReason}`
 
 const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 'behind', 'evidence']
-const OWN: readonly Kind[] = [...REASONS, 'difference', 'frame']
+const OWN: readonly Kind[] = [...REASONS, 'difference', 'configuration', 'frame']
 const BY_THE_REMOTE: readonly Kind[] = REASONS.map((reason) => `refused by it: ${reason}` as const)
 
 /**
@@ -78,7 +78,12 @@ export class PeerRefusals {
     return difference !== undefined
   }
 
-  /** The remote has sent bytes that do not decode as a message. */
+  /** The remote has sent a configuration of its cluster that this peer does not follow. */
+  wrongConfiguration(remote: string, problem: string): void {
+    this.log(remote, 'configuration', new NotAuthorizedError(remote, `the configuration that it sent ${problem}`))
+  }
+
+  /** The remote has sent bytes that do not decode as a message, or an unexpected message. */
   broken(remote: string, error: Error): void {
     this.log(remote, 'frame', error)
   }
@@ -115,7 +120,7 @@ export class PeerRefusals {
 
 /** True if an operator must resolve the refusal, because waiting does not. */
 function isGrave(kind: Kind): boolean {
-  if (kind.endsWith('behind')) return false
+  if (kind === 'behind' || kind === 'refused by it: behind') return false
   return kind === 'founding' || kind === 'difference' || kind === 'evidence' || kind.startsWith('refused by it')
 }
 

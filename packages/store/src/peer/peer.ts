@@ -209,7 +209,7 @@ class RunningPeer implements Peer {
         raft: { limits: { retainedBytes } },
         replicaLimits: { snapshots: { bytesPerSecond }, scrub: { bytesPerSecond: scrubBytesPerSecond, intervalMs } },
         // Setting the check again closes the connections of identities that the new configuration does not allow.
-        onConfig: (config) => this.network?.setAllow((peerId) => mayConnect(config, peerId)),
+        onConfig: () => this.network?.setAllow((peerId) => core.mayConnect(peerId)),
         onFatal: (error) => this.fatal(locateDamage(error, storage, id)),
         diskSpace: () => diskSpace(directory.path)
       }
@@ -267,7 +267,7 @@ class RunningPeer implements Peer {
     const network = await createLibp2pNetwork({
       privateKey: init.privateKey,
       listen: directory.listenAddresses(init.listen),
-      allow: (peerId) => mayConnect(config()!, peerId),
+      allow: (peerId) => this.core?.mayConnect(peerId) ?? mayConnect(config()!, peerId),
       relay: {
         isMember: (peerId) => config()!.members.some((member) => member.peerId === peerId),
         protocols: [PROTOCOL_CONTROL, PROTOCOL_BULK]

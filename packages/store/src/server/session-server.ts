@@ -48,6 +48,8 @@ export interface SessionServerInit {
   readonly status: (group: number) => StatusReport
   /** The newest configuration that is applied here, for its access rules. */
   readonly access: () => ReplicatedConfig
+  /** Returns true, or the reason why this remote is no client. The network may let it connect for another purpose. */
+  readonly mayServe: (remote: string) => true | string
   /** The members with their progress; undefined unless this peer leads. */
   readonly roster: () => Roster | undefined
   /**
@@ -94,6 +96,8 @@ export function createSessionServer(init: SessionServerInit): SessionServer {
       return refuse(stream, 0, new InvalidArgumentError('frame', (error as Error).message, 'a hello'))
     }
     const { group, message } = frame
+    const verdict = init.mayServe(stream.remote)
+    if (verdict !== true) return refuse(stream, group, new NotAuthorizedError(stream.remote, verdict))
     const server = groups.get(group)
     if (server === undefined)
       return refuse(stream, group, new InvalidArgumentError('group', group, 'a group of this peer'))

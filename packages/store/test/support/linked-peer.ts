@@ -60,8 +60,6 @@ export class LinkedPeer {
   acknowledged: Acknowledged[] = []
   /** Its quorum rounds succeed at once. */
   leads = false
-  /** The configuration that it has heard from another peer. */
-  configuration: ReplicatedConfig | undefined
   identity!: PeerIdentity
   links!: PeerLinks
 
@@ -98,10 +96,6 @@ export class LinkedPeer {
       acknowledged: () => this.acknowledged,
       confirmLeadership: () => (this.leads ? Promise.resolve() : undefined),
       join: () => Promise.reject(new Error('no peer of this test joins')),
-      heardConfiguration: (heard) => {
-        this.configuration = heard
-        this.links.configure(heard)
-      },
       heardState: (member, { index, hash }) => this.states.push(`${member}: ${index} ${hash}`),
       logger: pino({ level: 'debug' }, collector(this.logged)),
       maxQueuedBytes: 1000

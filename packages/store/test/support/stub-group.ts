@@ -72,7 +72,7 @@ function memoryStore(): StateStore {
 }
 
 /** What the peer around the group answers to an admin. */
-type AdminAnswers = { -readonly [K in 'access' | 'roster' | 'administer']: SessionServerInit[K] }
+type AdminAnswers = { -readonly [K in 'access' | 'mayServe' | 'roster' | 'administer']: SessionServerInit[K] }
 
 export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   const clock = new FakeClock()
@@ -96,6 +96,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
   let membersVersion = 1
   const answers: AdminAnswers = {
     access: () => CONFIG,
+    mayServe: () => true,
     roster: () => undefined,
     administer: () => Promise.reject(new NotLeaderError(PEER, undefined))
   }
@@ -139,6 +140,7 @@ export function createStubGroup(limits: Partial<ServerLimits> = {}) {
     groups: [server],
     limits,
     access: () => answers.access(),
+    mayServe: (remote) => answers.mayServe(remote),
     roster: () => answers.roster(),
     administer: (by, founding, change) => answers.administer(by, founding, change),
     status: () => ({

@@ -91,7 +91,7 @@ export class EvidenceInvariants {
     const windowMs = WINDOW_MS + ROUND_TRIPS * roundTripMs
     const since = scheduler.now - windowMs
     const settled = this.appliedEntries.get(about)
-    if (!lists(peer, about.member) || !lists(about, peer.member)) return
+    if (!linksWith(peer, about.member) || !linksWith(about, peer.member)) return
     const must = settled?.entries.findLast(({ atMs }) => atMs <= since)
     if (must === undefined || settled?.life !== about.life) return
     if (![peer, about].every((each) => runsSince(each, since))) return
@@ -144,7 +144,7 @@ export class EvidenceInvariants {
     const hellos = (this.hellos.get(`${to}>${from}`) ?? []).map(({ hello }) => hello)
     if (hellos.length === 0) return
     const members = hellos.map((hello) => memberIdOf(to, hello.joined ? hello.incarnation : ''))
-    if (!members.some((member) => lists(peer, member))) {
+    if (!members.some((member) => linksWith(peer, member))) {
       throw new Violation('only members are welcome', `${peer.name} welcomes ${members.join(' or ')}`)
     }
     const shortfalls = hellos.map((hello, i) => shortfall(peer.remembered(members[i]!), hello))
@@ -159,9 +159,8 @@ function shortfall(remembered: RaftSighting | undefined, hello: RaftIntroduction
   return `boot ${hello.boot} of ${hello.incarnation}; remembered: boot ${remembered?.boot}`
 }
 
-/** The newest configuration that a peer knows lists the member. */
-function lists({ core }: SimPeer, member: string | undefined): boolean {
-  return core?.config.members.some(({ peerId, incarnation }) => memberIdOf(peerId, incarnation) === member) === true
+function linksWith({ core }: SimPeer, member: string | undefined): boolean {
+  return member !== undefined && core?.linkedMembers.has(member) === true
 }
 
 function runsSince({ process, isOnOldFolder }: SimPeer, since: number): boolean {

@@ -65,14 +65,15 @@ export class FormerFolders {
   }
 
   /**
-   * The lives of all members, if they run and have heard of the removal. A peer that has not may link with the former
+   * The lives of all members, if they run and link with it no longer. A peer that has not may link with the former
    * member, and Raft then treats that like any removed node.
    */
   private unknowing(member: string): ReadonlyMap<SimPeer, number> | undefined {
     const members = this.init.peers.filter(({ isInstalled }) => isInstalled)
     const areUnknowing = members.every(({ core, isOnOldFolder }) => {
       const { voters, learners, outgoing } = core?.root.node?.status() ?? NOBODY
-      const isListed = [...voters, ...learners, ...outgoing].includes(member) || lists(core, member)
+      const isListed =
+        [...voters, ...learners, ...outgoing].includes(member) || core?.linkedMembers.has(member) === true
       return core !== undefined && !isOnOldFolder && !isListed
     })
     return areUnknowing ? new Map(members.map((peer) => [peer, peer.life])) : undefined

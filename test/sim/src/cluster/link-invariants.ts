@@ -3,7 +3,7 @@ import { clusterConfig } from '@quire/store/internal'
 import type { Coverage } from '../coverage.js'
 import type { SimProcess } from '../process.js'
 import { Violation } from '../violation.js'
-import { nameOf } from './ids.js'
+import { nameOf, peerIdIn } from './ids.js'
 import type { SimPeer } from './peers.js'
 
 interface LinkInvariantsInit {
@@ -15,7 +15,7 @@ const REFUSED_TAG = 2
 const INVITED_TAG = 8
 const CONFIGURATION_TAG = 9
 
-/** Checks what peers send to each other against the configurations that they know (docs/membership.md). */
+/** Checks what peers send to each other against the members that they know (docs/membership.md). */
 export class LinkInvariants {
   constructor(private readonly init: LinkInvariantsInit) {}
 
@@ -23,8 +23,8 @@ export class LinkInvariants {
   sent(from: string, to: string, protocol: string, frame: Uint8Array, process: SimProcess): void {
     if (protocol !== PROTOCOL_RAFT) return
     const sender = this.init.peers.find((peer) => peer.process === process)
-    const { members } = sender?.core?.config ?? {}
-    if (members === undefined || members.some(({ peerId }) => peerId === to)) return
+    const members = sender?.core?.linkedMembers
+    if (members === undefined || [...members].some((member) => peerIdIn(member) === to)) return
     // The tag follows the group and the trace, which take a byte each.
     const tag = frame[2]
     if (tag === REFUSED_TAG || tag === INVITED_TAG) return

@@ -41,6 +41,8 @@ export class MembershipInvariants {
   private readonly committed: Committed[] = []
   private readonly leading = new Map<SimPeer, Leading>()
   private readonly known = new Map<SimPeer, { readonly life: number; readonly revision: number }>()
+  /** The members that were checked last. */
+  private readonly linked = new Map<SimPeer, ReadonlySet<string>>()
   /** When each entry was first known to be committed. */
   private readonly committedAt: { readonly atMs: number; readonly index: number }[] = []
 
@@ -55,7 +57,20 @@ export class MembershipInvariants {
     for (const peer of this.init.peers) {
       this.checkLeader(peer)
       this.checkKnown(peer)
+      this.checkLinked(peer)
     }
+  }
+
+  /** Besides the members of its own configuration, a peer links only with those of newer ones that are committed. */
+  private checkLinked(peer: SimPeer): void {
+    const { core } = peer
+    if (core === undefined || this.linked.get(peer) === core.linkedMembers) return
+    this.linked.set(peer, core.linkedMembers)
+    const { config } = core
+    const newer = this.committed.flatMap(({ cluster }) => (cluster.revision > config.revision ? [cluster] : []))
+    const members = new Set([config, ...newer].flatMap((each) => each.members.map((member) => idOf(member))))
+    const others = [...core.linkedMembers].filter((member) => !members.has(member))
+    if (others.length > 0) throw new Violation('only members have links', `${peer.name} links with ${others.join(' ')}`)
   }
 
   /** The configuration that a process follows never goes back. */

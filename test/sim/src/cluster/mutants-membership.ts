@@ -8,7 +8,7 @@
  * | the place of a member that answers is not given away | `membership.test.ts` |
  * | more than 64 members are refused | `membership.test.ts` |
  * | the leader makes a limited number of changes at once | `administration.test.ts` |
- * | a configuration that is heard through a link is taken from members only | `peer-links-members.test.ts` |
+ * | a configuration that others tell is taken from members only, adds members and does nothing else, and is refused if it is not what its teller needs | `peer-links-behind.test.ts` |
  */
 import type { Mutant } from '../mutants/mutant.js'
 
@@ -17,6 +17,7 @@ const ACCESS = 'store/dist/state/access.js'
 const PLANS = 'store/dist/peer/membership.js'
 const ADMINISTRATION = 'store/dist/peer/administration.js'
 const LINKS = 'store/dist/peer/peer-links.js'
+const KNOWN = 'store/dist/peer/known-members.js'
 const CORE = 'store/dist/peer/peer-core.js'
 const REFUSAL = 'store/dist/peer/join-refusal.js'
 
@@ -39,14 +40,14 @@ const RULES: readonly Mutant[] = [
     name: 'any directory of a member is welcome',
     rule: MEMBERS,
     file: LINKS,
-    find: "if (this.members.has(memberOf(introduction)))\n            return 'member';",
+    find: "if (this.known.ids.has(memberOf(introduction)))\n            return 'member';",
     replace: "return 'member';"
   },
   {
     name: 'a removed peer is welcome',
     rule: REPLACING,
     file: LINKS,
-    find: "if (!this.links.has(remote))\n            return 'stranger';\n        if (this.members.has(memberOf(introduction)))\n            return 'member';",
+    find: "if (!this.links.has(remote))\n            return 'stranger';\n        if (this.known.ids.has(memberOf(introduction)))\n            return 'member';",
     replace: "return 'member';"
   },
   {
@@ -67,8 +68,22 @@ const RULES: readonly Mutant[] = [
     name: 'a peer that is behind is not told the configuration',
     rule: BEHIND,
     file: LINKS,
-    find: 'link.tell(newestConfiguration(this.config));',
+    find: 'link.tell(newestConfiguration(applied));',
     replace: ''
+  },
+  {
+    name: 'a peer does not link with the members that others tell of',
+    rule: BEHIND,
+    file: KNOWN,
+    find: 'this.told.set(teller, config);',
+    replace: ''
+  },
+  {
+    name: 'what others have told ends with each configuration that is applied',
+    rule: BEHIND,
+    file: KNOWN,
+    find: 'if (revision <= config.revision)\n                this.told.delete(teller);',
+    replace: 'this.told.delete(teller);'
   },
   {
     name: 'a moved peer is looked for at its old address',

@@ -4,13 +4,11 @@ import type { Disk } from '@quire/raft'
 import {
   askToJoin,
   foundingDigest,
-  mayConnect,
   normalizeCluster,
   openPeerCore,
   type Applied,
   type JoinedCluster,
-  type PeerCore,
-  type ReplicatedConfig
+  type PeerCore
 } from '@quire/store/internal'
 import type { SimProcess } from '../process.js'
 import { storageIn, type Folder } from './folder.js'
@@ -71,7 +69,7 @@ export async function openPeer(init: OpeningInit): Promise<PeerCore> {
   const founded = normalizeCluster({ ...CLUSTER, admins: settings.admins, roundTripMs: settings.roundTripMs })
   const founding = foundingDigest(founded)
   const storage = storageIn(folder, { clusterId: CLUSTER_ID, founding, name, pages: rows, logDisk })
-  const core = await openPeerCore(
+  const core: PeerCore = await openPeerCore(
     { storage, clock: process.clock, random },
     {
       id,
@@ -85,18 +83,18 @@ export async function openPeer(init: OpeningInit): Promise<PeerCore> {
       },
       replicaLimits: settings,
       raft: { limits: settings.raft },
-      onConfig: (config) => setGate(node, config),
+      onConfig: () => setGate(node, core),
       onApplied: init.onApplied,
       onFatal: init.onFatal
     }
   )
-  setGate(node, core.config)
+  setGate(node, core)
   return core
 }
 
-function setGate(node: SimNode, config: ReplicatedConfig): void {
+function setGate(node: SimNode, core: PeerCore): void {
   node.setGate({
-    allow: (id) => mayConnect(config, id),
-    isMember: (id) => config.members.some(({ peerId }) => peerId === id)
+    allow: (id) => core.mayConnect(id),
+    isMember: (id) => core.config.members.some(({ peerId }) => peerId === id)
   })
 }
