@@ -201,9 +201,9 @@ export class Client implements DsmClient {
   /** The pages of files that are open now. */
   private contended(): PageContention[] {
     const files = new Map(this.current.files.all().map((file) => [file.id, file]))
-    return this.counters.taken.top(MAX_CONTENDED).flatMap(({ file: id, page, taken }) => {
-      const file = files.get(id)
-      return file === undefined ? [] : [{ path: file.path, offset: page * file.pageSize, taken }]
+    return this.counters.taken.top(MAX_CONTENDED, files).map(({ file: id, page, taken }) => {
+      const { path, pageSize } = files.get(id)!
+      return { path, offset: page * pageSize, taken }
     })
   }
 

@@ -37,11 +37,11 @@ export class TakenPages {
     this.counters.set(key, { file, page, count: excess + 1, excess })
   }
 
-  /** The pages that were taken most often, more than once each, in descending order. */
-  top(limit: number): TakenPage[] {
+  /** The pages of these files that were taken most often, more than once each, in descending order. */
+  top(limit: number, files: { has(file: number): boolean }): TakenPage[] {
     return [...this.counters.values()]
       .map(({ file, page, count, excess }) => ({ file, page, taken: count - excess }))
-      .filter(({ taken }) => taken > 1)
+      .filter(({ file, taken }) => taken > 1 && files.has(file))
       .sort((a, b) => b.taken - a.taken || a.file - b.file || a.page - b.page)
       .slice(0, limit)
   }
