@@ -360,7 +360,10 @@ export interface PageContention {
   readonly path: string
   /** Where the page begins in the file, in bytes; 0 for a file that is owned as a whole. */
   readonly offset: number
-  /** How often this client gave up access to the page, or to the file, because another client asked for it. */
+  /**
+   * How often this client gave up access to the page, or to the file, because the leader asked for it: for another
+   * client's access, or for a truncate or punch of any client, this one included.
+   */
   readonly taken: number
 }
 

@@ -110,6 +110,31 @@ describe('rule 4: a reply names its request', () => {
   })
 })
 
+describe('pages that count as taken', () => {
+  it.each([
+    ['invalidate', 'read'],
+    ['revoke', 'write'],
+    ['downgrade', 'write']
+  ] as const)('a page that loses access by an order to %s counts, and one without access does not', (type, access) => {
+    const h = new CoreHarness().connect()
+    const taken = (): number | undefined => h.counters.taken.top(8, new Set([FILE]))[0]?.taken
+    for (let i = 0; i < 2; i++) {
+      h.have(0, access)
+      h.order(type, 0)
+      h.sent = []
+    }
+    expect(taken()).toBe(2)
+    h.order('invalidate', 0)
+    // The first order finds a page that waits for its grant, and the second finds no page.
+    const waiter = h.access(0, 'write')
+    const before = taken()
+    h.order(type, 0)
+    waiter.withdraw()
+    h.order(type, 0)
+    expect(taken()).toBe(before)
+  })
+})
+
 describe('rule 12: a page that the leader revokes', () => {
   it('rule 12: a page that the leader revokes becomes inaccessible before its bytes leave on bulk', () => {
     const h = new CoreHarness().connect()

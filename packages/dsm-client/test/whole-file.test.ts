@@ -40,6 +40,20 @@ describe('a file that is owned as a whole', () => {
     expect([...h.core.pages()]).toEqual([])
   })
 
+  it('a file that is owned as a whole counts as taken if the client holds pages of it', () => {
+    const { h, have, revoke } = setUp()
+    for (let i = 0; i < 2; i++) {
+      have(0)
+      have(1, 5)
+      revoke()
+      h.acknowledge(h.pick('writeback'))
+      revoke()
+      revoke()
+      h.sent = []
+    }
+    expect(h.counters.taken.top(8, new Set([WHOLE]))).toEqual([{ file: WHOLE, page: 0, taken: 2 }])
+  })
+
   it('a file that is owned as a whole is written back ahead of ordinary flushes when the leader revokes it', () => {
     const { h, have, revoke } = setUp()
     have(0, 5)

@@ -165,7 +165,7 @@ export class Demotions {
     const { counters, table, drop, send } = this.init
     const { file, index } = page
     counters.invalidations++
-    counters.taken.add(file, index)
+    if (page.access !== 'invalid') counters.taken.add(file, index)
     const isReadAgain = this.refetches.invalidated(page)
     drop(page)
     send('control', { type: 'invalidateAck', op: demotion.op, file, page: index, count: 1 })
@@ -218,9 +218,9 @@ export class Demotions {
     if (pages.some((page) => page.dirty)) return
     this.demotionOver(space)
     counters.handovers++
-    counters.taken.add(space.file, 0)
     for (const page of pages) drop(page)
     const held = pages.length > 0
+    if (held) counters.taken.add(space.file, 0)
     send('control', { type: 'ownerAck', op: demotion.op, file: space.file, page: 0, count: 1, held })
     for (const page of pages) table.accessReduced(page)
   }

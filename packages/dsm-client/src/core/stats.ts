@@ -13,7 +13,7 @@ export interface CoherenceCounters {
   downgrades: number
   /** Pages that went to another writer. */
   handovers: number
-  /** The pages of these three kinds of orders. */
+  /** The pages of these three kinds of orders that this client had access to. */
   readonly taken: TakenPages
   /** Pages sent to the leader to become durable, for any reason. */
   writebacks: number

@@ -39,6 +39,7 @@ export interface Waiter {
 export class CoreHarness {
   readonly frames: FrameProvider
   readonly core: Coherence
+  readonly counters = zeroCounters()
   /** The messages from the client that the test has not taken yet. */
   sent: { lane: 'control' | 'bulk'; message: ClientMessage }[] = []
   term = 5
@@ -46,7 +47,7 @@ export class CoreHarness {
 
   constructor({ cacheBytes = 1024 * 1024, frames = createSlabFrameProvider(cacheBytes) } = {}) {
     this.frames = frames
-    this.core = new Coherence(this.frames, zeroCounters(), { output() {}, writing() {}, written() {} })
+    this.core = new Coherence(this.frames, this.counters, { output() {}, writing() {}, written() {} })
     this.core.addFile({ file: FILE, path: '/f', pageSize: PAGE })
   }
 
