@@ -122,7 +122,7 @@ export const raftSighting = struct({ member: nodeId, ...life, admitted: bool, ..
 export type RaftSighting = TypeOf<typeof raftSighting>
 
 /** The reason why a peer refuses another one. */
-const refusalReason = oneOf('version', 'founding', 'membership', 'behind', 'evidence')
+const refusalReason = oneOf('version', 'founding', 'membership', 'evidence', 'behind')
 export type RefusalReason = TypeOf<typeof refusalReason>
 
 /** All messages on a Raft stream. Tags up to 9 and 30 belong to the links between peers, 21 and 22 to page stores. */

@@ -252,7 +252,7 @@ export const raftMessages: Arbitrary<RaftStreamMessage> = oneOfTypes<RaftStreamM
   raftWelcome: introduction,
   raftRefused: fc.record({
     error,
-    reason: fc.constantFrom(...(['version', 'founding', 'membership', 'behind', 'evidence'] as const)),
+    reason: fc.constantFrom(...(['version', 'founding', 'membership', 'evidence', 'behind'] as const)),
     founding: fc.option(bytes, { nil: undefined })
   }),
   pageWanted: fc.record({ file: uint, page: uint }),

@@ -25,7 +25,7 @@ type RefusedMessage = Extract<RaftStreamMessage, { type: 'raftRefused' }>
 type OwnKind = RefusalReason | 'difference' | 'configuration' | 'frame'
 type Kind = OwnKind | `refused by it: ${RefusalReason}`
 
-const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 'behind', 'evidence']
+const REASONS: readonly RefusalReason[] = ['version', 'founding', 'membership', 'evidence', 'behind']
 const OWN: readonly Kind[] = [...REASONS, 'difference', 'configuration', 'frame']
 const BY_THE_REMOTE: readonly Kind[] = REASONS.map((reason) => `refused by it: ${reason}` as const)
 
