@@ -157,13 +157,14 @@ describe('page stores', () => {
     expect(store.isFull).toBe(true)
   })
 
-  it('a page store of another format is refused, and the error names both formats', async () => {
+  it.each([
+    ['an earlier', STORE_FORMAT - 1],
+    ['a later', STORE_FORMAT + 1]
+  ])('a page store of %s format is refused, and the error names both formats', async (_, format) => {
     const storage = await checkpointed()
-    await storage
-      .open()
-      .commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, STORE_FORMAT + 1) }])
+    await storage.open().commit([{ table: 'records', key: FORMAT_KEY, value: numberValue(FORMAT_KEY, format) }])
     expect(() => createPageStore({ backend: storage.open() })).toThrow(
-      new VersionMismatchError('store memory', STORE_FORMAT + 1, STORE_FORMAT)
+      new VersionMismatchError('store memory', format, STORE_FORMAT)
     )
   })
 

@@ -36,7 +36,7 @@ import {
 import type { Backend } from './backend.js'
 
 /** Rises with each change of the formats in this file. The page store refuses every other format. */
-export const STORE_FORMAT = 2
+export const STORE_FORMAT = 3
 
 export const TAIL_BYTES = 28
 export const TAIL_START = 12
