@@ -130,7 +130,8 @@ export class Harness {
 
   /** Makes `session` the owner of an unowned page. Returns the epoch. */
   own(file: number, page: number, session: number): number {
-    const { owner, done } = this.handover(file, page, 0, this.machine.owner(file, page).epoch, session)
+    const { done } = this.handover(file, page, 0, this.machine.owner(file, page).epoch, session)
+    const owner = this.machine.owner(file, page)
     if (!done) throw new Error(`not handed over: owned by ${owner.session}`)
     return owner.epoch
   }

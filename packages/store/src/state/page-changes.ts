@@ -46,12 +46,12 @@ export class PageChanges {
       // Only an owner gives bytes. An owner on record has a live session, because the end of a session releases its
       // pages.
       (given === undefined || (from !== 0 && isWriteOf(file, given) && hasBase(given, before.seq)))
-    if (!done) return { done: false, owner: before }
+    if (!done) return { done: false }
     // A writeback may have brought the same bytes or newer ones.
     if (given !== undefined && given.seq > before.seq) this.storeWrite(index, file, page, given, at)
     const owner: PageOwner = { session: to, epoch: fromEpoch + 1, seq: 0 }
     owners.set(fileId, ownerPage(file, page), owner)
-    return { done: true, owner }
+    return { done: true }
   }
 
   writeback(index: number, command: CommandOf<'writeback'>): Applied {

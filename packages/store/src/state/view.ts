@@ -83,7 +83,6 @@ export type WrittenPage = Omit<WritebackOutcome, 'version'> & {
 export interface PageHandover {
   /** False: nothing changed, because the owner or epoch did not match, or the receiving session has ended. */
   readonly done: boolean
-  readonly owner: PageOwner
 }
 
 /** The outcome of one applied entry, for the peer that proposed the entry and for the directory. */
