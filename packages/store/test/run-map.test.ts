@@ -49,6 +49,7 @@ describe('a map of runs', () => {
         }
         const expected = runsOf(plain)
         expect([...map.runs()]).toEqual(expected)
+        expect(map.withValue((value) => value === 'a')).toEqual(expected.filter(({ value }) => value === 'a'))
         expect(map.size).toBe(expected.length)
         expect([...reported.values()].sort((a, b) => a.first - b.first)).toEqual(expected)
         for (let at = 0; at < 950; at += 7) expect(map.get(at)).toBe(plain.get(at))

@@ -23,8 +23,9 @@ export const MAX_RELEASED = 16_384
  * was owned and released would apply a second time.
  *
  * Epochs therefore outlive ownerships, but memory must not grow with each page that was ever owned. A released run
- * keeps its record for a while. When there are more than `maxReleased` such runs, `Owners` forgets all of them and
- * raises `floor` to the highest epoch among them. A page without a record has the floor as its epoch, so its epoch
+ * keeps its record for a while. When there are more than `maxReleased` such runs, because pages were released or a
+ * session took pages out of the middle of a released run, `Owners` forgets all of them and raises `floor` to the
+ * highest epoch among them. A page without a record has the floor as its epoch, so its epoch
  * never falls, and its next owner gets a new one. Because all records go at once, the floor rarely moves. A handover
  * from nobody that is in the log when the floor moves fails (`done: false`), and its proposer repeats it with the new
  * epoch.
@@ -172,9 +173,8 @@ export class Owners {
 
   private limitReleased(): void {
     if (this.releasedRuns <= this.maxReleased) return
-    for (const [file, runs] of [...this.files]) {
-      for (const { first, end, value } of [...runs.runs()]) {
-        if (value.session !== 0) continue
+    for (const [file, runs] of this.files) {
+      for (const { first, end, value } of runs.withValue(({ session }) => session === 0)) {
         this.floor = Math.max(this.floor, value.epoch)
         this.set(file, first, end, undefined)
       }

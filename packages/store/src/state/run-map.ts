@@ -80,6 +80,11 @@ export class RunMap<V> {
     for (const block of this.blocks) yield* block
   }
 
+  /** The runs whose values pass the test, in ascending order. The others cost a look each, and no memory. */
+  withValue(test: (value: V) => boolean): Run<V>[] {
+    return this.blocks.flatMap((block) => block.filter(({ value }) => test(value)))
+  }
+
   /** The parts of runs from `first` up to but without `end`. The map must not change meanwhile. */
   *within(first: number, end: number): IterableIterator<Run<V>> {
     let b = this.blockFor(first + 1)
