@@ -131,8 +131,8 @@ export class Memtable {
       for (const { first, end } of ranges) yield* removals(backend, pageKey(file, first), pageKey(file, end))
     }
     const encoder = new PageEncoder()
-    for (const file of this.written.firsts()) {
-      // In the order of keys, in which LMDB finds the place of a row near that of the row before.
+    // In the order of keys, in which LMDB finds the place of a row near that of the row before.
+    for (const file of [...this.written.firsts()].sort((a, b) => a - b)) {
       for (const [page, { version, bytes }] of [...this.written.inner(file)].sort(([a], [b]) => a - b)) {
         const { key, head, body } = encoder.encode(file, page, version, bytes)
         yield { table: 'heads', key, value: head }
