@@ -17,6 +17,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { BatchEncoder, encodeBatch, inspectBatch, type BatchContent } from '../src/log/batch.js'
 import { SECTOR_BYTES } from '../src/log/disk.js'
+import { FIRST_BASE } from '../src/log/segment-base.js'
 import { encodeSegmentHeader, parseSegmentName, readSegmentHeader, segmentName } from '../src/log/segment.js'
 
 const uint = fc.oneof(fc.nat(300), fc.maxSafeNat())
@@ -145,6 +146,11 @@ describe('Raft messages', () => {
   })
 })
 
+function entriesOf(count: number, bytes = 20): RaftEntry[] {
+  const data = new Uint8Array(bytes).map((_, i) => i * 7 + 1)
+  return Array.from({ length: count }, (_, i) => ({ index: i + 1, term: 1, kind: 'normal', data }))
+}
+
 describe('batches of the log', () => {
   it('a batch of the log is the same after encoding and decoding, and fills whole sectors', () => {
     fc.assert(
@@ -163,6 +169,24 @@ describe('batches of the log', () => {
         expect(encoder.encode(number, value)).toEqual(encodeBatch(number, value))
       })
     )
+  })
+
+  it.each<[string, Partial<BatchContent>]>([
+    ['an entry', { entries: entriesOf(1, 100_000) }],
+    ['many entries', { entries: entriesOf(5000) }],
+    [
+      'a configuration, which the encoder does not count,',
+      { base: { ...FIRST_BASE, configuration: entriesOf(1, 100_000)[0] } }
+    ]
+  ])('a batch with %s beyond the buffer of its encoder is whole, and so is a small one after it', (_, large) => {
+    const encoder = new BatchEncoder()
+    const small = { base: undefined, hardState: undefined, entries: entriesOf(2) }
+    const contents = [small, { ...small, ...large }, small, { ...small, ...large }, small]
+    for (const [number, value] of contents.entries()) {
+      const bytes = encoder.encode(number, value)
+      expect(bytes).toEqual(encodeBatch(number, value))
+      expect(inspectBatch(bytes, number)).toMatchObject({ kind: 'whole', content: value })
+    }
   })
 
   it('a batch of the log is torn if it lacks sectors, and damaged if a bit is flipped', () => {

@@ -66,6 +66,27 @@ describe('neighboring pages', () => {
   })
 })
 
+describe('a released run', () => {
+  it('counts towards the limit as each of the parts into which a session splits it', () => {
+    const { owners, rows } = peerWith(new Map())
+    const end = 4 * MAX_RELEASED
+    owners.assign(FILE, 0, end, { session: SESSION, epoch: 1, seq: 0 })
+    owners.releaseFile(SESSION, FILE)
+    // The parts between the owned pages and at both ends.
+    const owned = Array.from({ length: MAX_RELEASED - 1 }, (_, i) => 2 * i + 1)
+    for (const page of owned) owners.assign(FILE, page, page + 1, { session: SESSION, epoch: 3, seq: 0 })
+    expect(rows.size).toBe(MAX_RELEASED + owned.length)
+    expect(rows.has('epochFloor 0 0')).toBe(false)
+    const last = end - 2
+    owners.assign(FILE, last, last + 1, { session: SESSION, epoch: 3, seq: 0 })
+    expect(rows.get('epochFloor 0 0')).toEqual({ epoch: 2 })
+    expect(rows.size).toBe(owned.length + 2)
+    for (const page of [0, end - 1]) expect(owners.get(FILE, page)).toEqual({ session: 0, epoch: 2, seq: 0 })
+    for (const page of [1, last]) expect(owners.get(FILE, page)).toEqual({ session: SESSION, epoch: 3, seq: 0 })
+    expect(owners.owned).toBe(owned.length + 1)
+  })
+})
+
 describe('pages that a session owns', () => {
   let running: Peer
 
