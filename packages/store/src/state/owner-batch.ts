@@ -1,33 +1,42 @@
 import { isSameOwner, type Owners } from './owners.js'
 import type { FileId, PageOwner } from './view.js'
 
+/** Neighboring pages with equal owners: `first` up to but without `end`. */
+interface Pending {
+  readonly file: FileId
+  readonly first: number
+  end: number
+  readonly owner: PageOwner
+}
+
 /** Gives pages their owners one by one, and changes the table once for neighbors that get equal ones. */
 export class OwnerBatch {
-  private file: FileId = 0
-  private first = 0
-  private end = 0
-  private owner: PageOwner = { session: 0, epoch: 0, seq: 0 }
+  /** The newest pages, which are not in the table yet. */
+  private pending: Pending | undefined
 
   constructor(private readonly owners: Owners) {}
 
   get(file: FileId, page: number): PageOwner {
-    if (file === this.file && page >= this.first && page < this.end) return this.owner
-    return this.owners.get(file, page)
+    const { pending } = this
+    const isPending = pending?.file === file && page >= pending.first && page < pending.end
+    return isPending ? pending.owner : this.owners.get(file, page)
   }
 
   set(file: FileId, page: number, owner: PageOwner): void {
-    if (file !== this.file || page !== this.end || !isSameOwner(owner, this.owner)) {
-      this.settle()
-      this.file = file
-      this.first = page
-      this.owner = owner
+    const { pending } = this
+    if (pending?.file === file && pending.end === page && isSameOwner(pending.owner, owner)) {
+      pending.end++
+      return
     }
-    this.end = page + 1
+    this.settle()
+    this.pending = { file, first: page, end: page + 1, owner }
   }
 
   /** Must be called after the last page. */
   settle(): void {
-    if (this.first < this.end) this.owners.assign(this.file, this.first, this.end, this.owner)
-    this.first = this.end
+    const { pending } = this
+    if (pending === undefined) return
+    this.pending = undefined
+    this.owners.assign(pending.file, pending.first, pending.end, pending.owner)
   }
 }

@@ -107,7 +107,7 @@ export class Owners {
   }
 
   restore(file: FileId, first: number, { count, session, epoch, seq }: PageOwner & { readonly count: number }): void {
-    const changed = (gone: Run<PageOwner> | undefined, run?: Run<PageOwner>): void => this.count(file, gone, run)
+    const changed = (gone: Run<PageOwner> | undefined, run?: Run<PageOwner>): void => this.changed(file, gone, run)
     this.runsOf(file).set(first, first + count, { session, epoch, seq }, changed)
   }
 
@@ -143,7 +143,7 @@ export class Owners {
     const gone = new Set<number>()
     const runs = this.runsOf(file)
     runs.set(first, end, owner, (old, run) => {
-      this.count(file, old, run)
+      this.changed(file, old, run)
       if (old !== undefined) gone.add(old.first)
       if (run === undefined) return
       gone.delete(run.first)
@@ -153,7 +153,8 @@ export class Owners {
     if (runs.size === 0) this.files.delete(file)
   }
 
-  private count(file: FileId, gone: Run<PageOwner> | undefined, run: Run<PageOwner> | undefined): void {
+  /** A run is gone or cut, or took the place of another. */
+  private changed(file: FileId, gone: Run<PageOwner> | undefined, run: Run<PageOwner> | undefined): void {
     if (gone !== undefined) this.add(file, gone, -1)
     if (run !== undefined) this.add(file, run, 1)
   }

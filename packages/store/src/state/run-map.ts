@@ -5,7 +5,10 @@ export interface Run<V> {
   readonly value: V
 }
 
-/** A block of more runs is split. A change moves the runs of one block, so its cost does not grow with the map. */
+/**
+ * A block of more runs is split. A change moves the runs behind it in its block. It moves the blocks behind that one
+ * only if the block is split or has lost its last run.
+ */
 const MAX_BLOCK = 128
 
 /**
