@@ -105,7 +105,7 @@ const raftIntroduction = struct({
   ...life,
   /** The directory joined a cluster that existed; otherwise it is that of a founding voter. */
   joined: bool,
-  /** The revision of the newest configuration that the sender knows. */
+  /** The revision of the newest configuration that the sender has applied. */
   revision: uint,
   /** This incarnation votes. */
   admitted: bool,
@@ -148,7 +148,7 @@ export const raftMessage = union({
   raftAdmitted: [5, struct({ incarnation: digestText })],
   /** The addresses that other members have reported to the sender. They are hints. */
   raftAddresses: [6, struct({ members })],
-  /** A configuration of the cluster that is newer than the receiver's. */
+  /** The newest configuration that the sender has applied, for a receiver that has an older one. */
   raftConfiguration: [9, struct({ config: bytes(MAX_CONFIGURATION_BYTES) })],
   /**
    * The sender's state after the `compare` entry at `index` has this hash. The hash is empty if the sender could not

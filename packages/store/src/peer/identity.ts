@@ -158,7 +158,7 @@ export class PeerIdentity {
     return this.admission.missing
   }
 
-  /** `revision` is that of the newest configuration that this peer knows. */
+  /** `revision` is that of the newest configuration that this peer has applied. */
   introduce(addresses: readonly string[], revision: number): RaftIntroduction {
     const { id, storage, durableMark } = this.init
     const { clusterId, digest, incarnation, boot, process, isAdmitted } = this
