@@ -2,7 +2,8 @@
 import { crc32c } from '@node-rs/crc32'
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/pages/backend.js'
-import { PageEncoder, fileOfKey, pageKey, pageOfKey, readPage } from '../src/pages/layout.js'
+import { PageEncoder, fileOfKey, pageKey, pageOfKey } from '../src/pages/layout.js'
+import { PageReader } from '../src/pages/page-reader.js'
 import { Memtable } from '../src/pages/memtable.js'
 
 const TAIL_BYTES = 28
@@ -33,6 +34,7 @@ describe('the rows of a checkpoint', () => {
   it('keep their bytes when an encoder goes on to its next buffers', () => {
     const pages = 2 * 1024 + 500
     const encoder = new PageEncoder()
+    const reader = new PageReader()
     const rows = Array.from({ length: pages }, (_, page) =>
       encoder.encode(7, page, page + 1, page % 3 === 0 ? undefined : bytesOf(page))
     )
@@ -40,8 +42,8 @@ describe('the rows of a checkpoint', () => {
     for (const [page, { key, head, body }] of rows.entries()) {
       expect(key).toEqual(pageKey(7, page))
       const backend = { get: (table: string) => (table === 'heads' ? head : body) } as unknown as Backend
-      if (page % 3 === 0) expect(() => readPage(backend, key)).toThrow('page')
-      else expect(readPage(backend, key)).toEqual({ version: page + 1, bytes: bytesOf(page) })
+      if (page % 3 === 0) expect(() => reader.read(backend, 7, page)).toThrow('page')
+      else expect(reader.read(backend, 7, page)).toEqual({ version: page + 1, bytes: bytesOf(page) })
       if (body !== undefined) expect(crc32c(body)).toBe(crc32c(bytesOf(page).subarray(0, -TAIL_BYTES)))
     }
   })
