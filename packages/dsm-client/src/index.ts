@@ -15,7 +15,8 @@
  * await mapping.msync()
  * ```
  */
-export { createDsmClient, createDsmClientOn } from './api/create-client.js'
+export { createDsmClientOn } from './api/create-client.js'
+export { createDsmClient } from './create-client.js'
 export type { ClientComponents } from './session/session.js'
 export { createAddressSpace } from './local/local-space.js'
 export type * from './local-types.js'

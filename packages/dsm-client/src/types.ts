@@ -66,6 +66,12 @@ export interface DsmClientInit {
    * describe a program that accesses the same bytes in other ways meanwhile.
    */
   readonly history?: (event: HistoryEvent) => void
+  /**
+   * Runs the client in a worker thread of its own. A program that computes for a minute keeps its session then, and
+   * other clients get the pages that it has not pinned. Calls cost more, except for accesses to pages that the program
+   * has used before: these need no message between the threads. Default false: the client runs on the calling thread.
+   */
+  readonly thread?: boolean
 }
 
 /**

@@ -76,7 +76,7 @@ export function checkTexts(argument: string, values: readonly string[]): void {
   }
 }
 
-export function checkOneOf<T extends string>(argument: string, value: T, values: readonly T[]): void {
+export function checkOneOf<T extends string | boolean>(argument: string, value: T, values: readonly T[]): void {
   if (!values.includes(value)) throw new InvalidArgumentError(argument, toFact(value), values.join(' or '))
 }
 

@@ -1,7 +1,7 @@
 /** Each public call refuses bad arguments. */
 import { MAX_FILE_BYTES, PastEndError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
-import { createDsmClient } from '../src/api/create-client.js'
+import { createDsmClient } from '../src/create-client.js'
 import type { DsmClientInit, MmapOptions, OpenOptions } from '../src/types.js'
 import {
   PAGE,

@@ -9,6 +9,7 @@ import {
   type FrameProvider,
   type Page
 } from '../core/index.js'
+import type { SharedFrames } from '../core/shared-frames.js'
 import type { OpenFile } from '../host.js'
 import { FaultTimer } from '../session/fault-timer.js'
 import { Session, type ClientComponents } from '../session/session.js'
@@ -72,10 +73,11 @@ export class Client implements DsmClient {
   constructor(
     private readonly components: ClientComponents,
     private readonly settings: Settings,
-    private readonly ownNetwork: Libp2pNetwork | undefined
+    private readonly ownNetwork?: Libp2pNetwork,
+    private readonly sharedFrames?: SharedFrames
   ) {
     this.peerId = components.network.id
-    this.frames = createSlabFrameProvider(settings.cacheBytes)
+    this.frames = sharedFrames ?? createSlabFrameProvider(settings.cacheBytes)
     this.current = new CurrentSession(() => this.newSession())
   }
 
@@ -250,6 +252,7 @@ export class Client implements DsmClient {
       timeoutMs: this.settings.faultTimeoutMs,
       logger: this.settings.logger,
       history: this.settings.history,
+      onLease: (until) => this.sharedFrames?.table.setLease(until),
       onLost: (lost) => this.lost(lost),
       onLeader: (leader, term) => this.led(leader, term)
     })

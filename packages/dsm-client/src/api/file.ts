@@ -1,4 +1,4 @@
-import { ClosedError, MAX_CHECKSUM_BYTES, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
+import { assert, ClosedError, MAX_CHECKSUM_BYTES, MAX_FILE_BYTES, type WireFileStat } from '@quire/protocol'
 import { createMapping } from './shared-mapping.js'
 import type { MappingBase } from './mapping-base.js'
 import { createAddressSpaceCalls } from './address-space.js'
@@ -37,6 +37,12 @@ export function createFile(file: OpenFile, session: Session, release: () => Prom
   return new FileHandle(file, session, release)
 }
 
+/** Returns the number of the file's address space: see `FrameProvider.newSpace`. */
+export function addressSpaceOf(file: DsmFile): number {
+  assert(file instanceof FileHandle, 'not a file of this package')
+  return file.space
+}
+
 export function toFileStat(wire: WireFileStat): FileStat {
   const { id, path, size, pageSize, unit, version, createdAt, modifiedAt } = wire
   const rest = { path, size, pageSize, unit, version }
@@ -63,6 +69,10 @@ class FileHandle implements DsmFile {
     this.pageSize = open.pageSize
     this.ahead = new ReadsAhead(open)
     this.addressSpace = createAddressSpaceCalls(open, () => this.checkOpen())
+  }
+
+  get space(): number {
+    return this.open.space.number
   }
 
   get path(): string {

@@ -171,6 +171,16 @@ export abstract class MappingBase implements LocalMapping {
     return this.munmap()
   }
 
+  /** The pages are those of the file. */
+  get isShared(): boolean {
+    return false
+  }
+
+  /** Resolves when the session's lease is valid. */
+  whenActive({ signal }: CallOptions = {}): Promise<void> {
+    return this.open.host.whenActive(signal)
+  }
+
   /** Unmaps at once. The caller has flushed the pages. */
   unmap(): void {
     this.unmapping.skip()

@@ -120,6 +120,7 @@ export function tryReadPages({ host, id, pageSize }: OpenFile, offset: number, t
   eachPart(pageSize, offset, target.length, (index, from, to, at) =>
     target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
   )
+  wasTouched(host.table, id, pageSize, offset, target.length, 'read')
   // After the copy, because the process may have been stopped in between.
   if (!host.isLeaseValid()) return false
   if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
@@ -136,7 +137,7 @@ export function tryWritePages({ host, id, pageSize }: OpenFile, offset: number, 
   eachPart(pageSize, offset, bytes.length, (index, from, to, at) =>
     host.table.touch(id, index, 'write').set(bytes.subarray(at, at + to - from), from)
   )
-  host.table.writeBackEarly()
+  wasTouched(host.table, id, pageSize, offset, bytes.length, 'write')
   if (!host.recorder.isOn) return true
   host.recorder.note('write', id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
   return true
@@ -154,6 +155,18 @@ function isResident(
     length === 0 ||
     table.allows(file, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
   )
+}
+
+function wasTouched(
+  table: PageTable,
+  file: number,
+  pageSize: number,
+  offset: number,
+  length: number,
+  access: Access
+): void {
+  if (length === 0) return
+  table.touched(file, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
 }
 
 /** Resolves when everything that this client wrote to the range before the call is durable. */

@@ -5,7 +5,7 @@ import { ClusterView } from '../session/cluster-view.js'
 import { MIN_CACHE_BYTES } from '../core/index.js'
 import type { HistoryEvent } from '../history.js'
 import type { DsmClientInit } from '../types.js'
-import { checkCount, checkFunction, checkOptions, checkTexts, toFact } from '../validate.js'
+import { checkCount, checkFunction, checkOneOf, checkOptions, checkTexts, toFact } from '../validate.js'
 
 export const DEFAULT_CACHE_BYTES = 64 * 1024 * 1024
 const DEFAULT_SESSION_TTL_MS = 10_000
@@ -19,6 +19,7 @@ export interface Settings {
   readonly faultTimeoutMs: number
   readonly logger: Logger
   readonly history: ((event: HistoryEvent) => void) | undefined
+  readonly thread: boolean
 }
 
 const INIT: readonly (keyof DsmClientInit)[] = [
@@ -29,7 +30,8 @@ const INIT: readonly (keyof DsmClientInit)[] = [
   'sessionTtlMs',
   'faultTimeoutMs',
   'logger',
-  'history'
+  'history',
+  'thread'
 ]
 
 /** Checks the settings and adds the defaults. Throws InvalidArgumentError. */
@@ -53,7 +55,8 @@ export function resolveSettings(init: DsmClientInit): Settings {
   checkCount('faultTimeoutMs', faultTimeoutMs, 1)
   if (typeof peers !== 'string') checkTexts('peers', peers)
   const logger = init.logger ?? pino({ level: 'silent' })
-  const { history, privateKey } = init
+  const { history, privateKey, thread = false } = init
+  checkOneOf('thread', thread, [true, false])
   if (privateKey !== undefined && typeof privateKey?.sign !== 'function') {
     throw new InvalidArgumentError('privateKey', toFact(privateKey), 'a private key of libp2p')
   }
@@ -67,7 +70,8 @@ export function resolveSettings(init: DsmClientInit): Settings {
     sessionTtlMs,
     faultTimeoutMs,
     logger: withShortIds(logger),
-    history
+    history,
+    thread
   }
 }
 

@@ -12,6 +12,10 @@ export function createMapping(init: MappingInit): MappingBase {
 
 /** Implements the accesses of a shared mapping. */
 class SharedMapping extends MappingBase {
+  override get isShared(): boolean {
+    return true
+  }
+
   protected readAt(offset: number, target: Uint8Array, signal?: AbortSignal): Promise<void> {
     const { host, id } = this.open
     const facts = () => ({ value: hex(target) })

@@ -2,7 +2,7 @@
 import type { Unit } from '@quire/protocol'
 import type { FrameProvider } from './frames.js'
 import { heldUnit, type HeldUnit } from './held-unit.js'
-import { Page } from './page.js'
+import { Page, type PageMemory } from './page.js'
 
 /** A range of pages that the cluster is discarding (docs/coherence.md, "Files that shrink"). */
 export interface PendingDiscard {
@@ -44,6 +44,8 @@ export interface AddressSpacePagesInit {
 
 /** Holds the pages of one file. */
 export class AddressSpacePages {
+  /** Names this object among all address spaces of the client: the file may be open again in a later session. */
+  readonly number: number
   readonly file: number
   /** The name of the file in errors. */
   path: string
@@ -69,8 +71,9 @@ export class AddressSpacePages {
 
   constructor(
     { file, path, pageSize, unit = 'page', size = 0 }: AddressSpacePagesInit,
-    private readonly memory: Pick<FrameProvider, 'protect'>
+    private readonly memory: PageMemory & Pick<FrameProvider, 'newSpace'>
   ) {
+    this.number = memory.newSpace()
     this.file = file
     this.path = path
     this.pageSize = pageSize
@@ -85,7 +88,7 @@ export class AddressSpacePages {
   getOrCreate(index: number): Page {
     let page = this.pages.get(index)
     if (page === undefined) {
-      page = new Page(this.file, index, this.pageSize, this.memory)
+      page = new Page(this.file, index, this.pageSize, this.number, this.memory)
       this.pages.set(index, page)
     }
     return page

@@ -21,6 +21,8 @@ export interface FrameSpace {
 
 /** A page that has a frame. */
 export interface FramedPage {
+  /** Number of its address space: see `FrameProvider.newSpace`. */
+  readonly space: number
   readonly file: number
   readonly index: number
   readonly frame: Frame | undefined
@@ -36,6 +38,10 @@ export interface FramedPage {
 export interface FrameProvider {
   readonly capacityBytes: number
   readonly usedBytes: number
+  /** Programs reach frames without the page table, as far as `protect` lets them. */
+  readonly isMapped: boolean
+  /** Returns a number for an address space. No two address spaces of this provider have the same. */
+  newSpace(): number
   /**
    * Returns a zeroed frame for a page, beside the frame of a neighbor if that place is free, or undefined if no frame
    * is left. The program has no access to it before `protect`.
@@ -51,8 +57,14 @@ export interface FrameProvider {
   allocateAnonymous(pageSize: number, count: number): readonly Frame[] | undefined
   /** Whether `count` frames could follow one another if all used frames for which `isDroppable` holds were freed. */
   couldAllocateRun(pageSize: number, count: number, isDroppable: (frame: Frame) => boolean): boolean
-  /** The program has this access to the page from now on. A page without a frame has no access. */
-  protect(page: FramedPage, access: PageAccess): void
+  /**
+   * From now on, the program has this access to the first `length` bytes of the page, without the page table (kernel:
+   * set_pte_at, and change_protection). Returns when every access that is no longer allowed is over. A page without a
+   * frame has no access.
+   */
+  protect(page: FramedPage, access: PageAccess, length: number): void
+  /** Whether the program has used the page without the page table since the last call (kernel: the accessed bit). */
+  takeUsed(page: FramedPage): boolean
   /** The program has no access to the frame: its page is protected as `invalid`, or has moved. */
   free(frame: Frame): void
 }
@@ -97,8 +109,10 @@ class SlabFrame implements Frame {
  * Cuts frames from slabs of shared memory. A program reaches a frame only through calls that look at the page table, so
  * `protect` has nothing to do.
  */
-class SlabFrames implements FrameProvider {
+export class SlabFrames implements FrameProvider {
+  readonly isMapped: boolean = false
   readonly capacityBytes: number
+  private spaces = 0
   private readonly slabBytes: number
   private readonly slabs = new Set<Slab>()
   /** Slabs with a free frame, by page size. */
@@ -151,7 +165,19 @@ class SlabFrames implements FrameProvider {
     return keptBytes + this.roundUp(count * pageSize) <= this.capacityBytes
   }
 
-  protect(): void {}
+  newSpace(): number {
+    return ++this.spaces
+  }
+
+  protect(_page: FramedPage, _access: PageAccess, _length: number): void {}
+
+  takeUsed(_page: FramedPage): boolean {
+    return false
+  }
+
+  /** A slab has come or gone. */
+  protected slabAdded(_memory: SharedArrayBuffer): void {}
+  protected slabRemoved(_memory: SharedArrayBuffer): void {}
 
   private roundUp(bytes: number): number {
     return Math.ceil(bytes / this.slabBytes) * this.slabBytes
@@ -184,6 +210,7 @@ class SlabFrames implements FrameProvider {
     this.allocated += needed
     this.slabs.add(slab)
     this.openSlabs(pageSize).add(slab)
+    this.slabAdded(slab.memory)
     return slab
   }
 
@@ -199,6 +226,7 @@ class SlabFrames implements FrameProvider {
       this.slabs.delete(slab)
       this.allocated -= slab.bytes
       this.open.get(slab.pageSize)!.delete(slab)
+      this.slabRemoved(slab.memory)
     } else {
       this.openSlabs(slab.pageSize).add(slab)
     }

@@ -55,6 +55,11 @@ export class Lease {
     return this.vouched
   }
 
+  /** When the lease ends unless it is extended, in milliseconds. */
+  get end(): number {
+    return this.validUntil
+  }
+
   /** A keep-alive may leave now, out of turn. */
   mayAsk(now: number): boolean {
     return this.unanswered.size === 0 || this.isDue(now)

@@ -62,6 +62,7 @@ export class PageDurability {
   /** The bytes in the frame are durable, or belong to another owner. */
   clean(page: Page): void {
     this.resolveFlushes(page, () => true)
+    page.writeProtect()
     page.dirty = false
     page.changed = false
     page.writing = false

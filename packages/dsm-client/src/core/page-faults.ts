@@ -139,6 +139,7 @@ export class PageFaults {
       bytes.length === 0 || bytes.length === page.pageSize,
       `a grant of ${bytes.length} bytes for a page of ${page.pageSize}`
     )
+    page.unmap()
     const target = page.frame!.bytes
     if (bytes.length === 0) target.fill(0)
     else target.set(bytes)

@@ -201,7 +201,10 @@ export class PageTable {
     return true
   }
 
-  /** Accesses a page for which `allows` is true, and returns its bytes. */
+  /**
+   * Accesses a page for which `allows` is true, and returns its bytes. Call `touched` when the access is over: a
+   * writeback that starts earlier lacks the new bytes.
+   */
   touch(file: number, index: number, access: Access): Uint8Array {
     const page = this.page(file, index)!
     this.counters.hits++
@@ -209,14 +212,22 @@ export class PageTable {
     if (access === 'write') {
       page.changes++
       this.beginWrite(page)
-    }
+    } else page.writeProtect()
     this.changed(page)
     return page.frame!.bytes
   }
 
-  /** Call it after the bytes that `touch` returned are written: a writeback that starts earlier lacks the new bytes. */
-  writeBackEarly(): void {
-    this.frames.writeBackEarly()
+  /** The access of the pages from `first` to `last` by `touch` is over. */
+  touched(file: number, first: number, last: number, access: Access): void {
+    if (this.memory.isMapped) for (let index = first; index <= last; index++) this.map(this.page(file, index)!)
+    if (access === 'write') this.frames.writeBackEarly()
+  }
+
+  /** Lets the program go on with the page by itself, unless the access that has just ended closed its file. */
+  private map(page: Page): void {
+    if (!this.memory.isMapped || page.access === 'invalid') return
+    const space = this.spaces.get(page.file)
+    if (space?.number === page.space) page.map(space.size - page.index * page.pageSize)
   }
 
   /**
@@ -347,16 +358,19 @@ export class PageTable {
     if (waiter.isPrefetch === true) return waiter.run(page.frame!.bytes, page)
     page.touch()
     if (waiter.access === 'write') this.beginWrite(page)
+    else page.writeProtect()
     if (waiter.pin) {
       if (waiter.access === 'write') page.writePins++
       else page.readPins++
     } else if (waiter.access === 'write') page.changes++
     waiter.run(page.frame!.bytes, page)
+    this.map(page)
     this.changed(page)
-    this.writeBackEarly()
+    this.frames.writeBackEarly()
   }
 
   private beginWrite(page: Page): void {
+    page.unmap()
     if (!page.dirty) this.backend.beforeWrite?.(page)
     this.markDirty(page)
   }

@@ -33,9 +33,14 @@ export interface FlushWaiter {
   fail(error: Error): void
 }
 
+/** What a page needs of the memory that holds its bytes. */
+export type PageMemory = Pick<FrameProvider, 'isMapped' | 'protect' | 'takeUsed'>
+
 /** The state of one page at this client. */
 export class Page {
   private currentAccess: PageAccess = 'invalid'
+  private currentMapped: PageAccess = 'invalid'
+  private mappedBytes = 0
   frame: Frame | undefined
   /** Version of the bytes in the frame, local writes aside. 0: no bytes, or bytes that no client ever wrote. */
   version = 0
@@ -80,12 +85,13 @@ export class Page {
     readonly file: number,
     readonly index: number,
     readonly pageSize: number,
-    private readonly memory: Pick<FrameProvider, 'protect'>
+    readonly space: number,
+    private readonly memory: PageMemory
   ) {}
 
   // ---- access: these transitions are its only doors
 
-  /** What the program may do with the page now. */
+  /** What the program may do with the page now, by calls that look at the page table. */
   get access(): PageAccess {
     return this.currentAccess
   }
@@ -116,9 +122,50 @@ export class Page {
   }
 
   private setAccess(access: PageAccess): void {
-    if (access === this.currentAccess) return
     this.currentAccess = access
-    this.memory.protect(this, access)
+    if (access === 'invalid') this.unmap()
+    else if (access === 'shared') this.writeProtect()
+  }
+
+  // ---- the mapping (kernel: the pte), through which a program uses the page without the page table
+
+  /**
+   * What the program may do without the page table. Never more than `access`. `modified` only while the page is dirty,
+   * and has bytes that no writeback has copied: so a write that the table does not see changes nothing in the table.
+   */
+  get mapped(): PageAccess {
+    return this.currentMapped
+  }
+
+  /** The program has used the page, and may go on by itself. `bytes`: so many of the page lie within the file. */
+  map(bytes: number): void {
+    if (!this.memory.isMapped || bytes <= 0) return
+    const isWritten = this.currentAccess === 'modified' && this.dirty && this.changed
+    this.setMapped(isWritten ? 'modified' : 'shared', Math.min(bytes, this.pageSize))
+  }
+
+  /** The next write goes through the table (kernel: page_mkclean). Returns when writes under way are over. */
+  writeProtect(): void {
+    if (this.currentMapped === 'modified') this.setMapped('shared', this.mappedBytes)
+  }
+
+  /** The next access goes through the table. Returns when accesses under way are over. */
+  unmap(): void {
+    if (this.currentMapped !== 'invalid') this.setMapped('invalid', 0)
+  }
+
+  private setMapped(mapped: PageAccess, bytes: number): void {
+    if (mapped === this.currentMapped && bytes === this.mappedBytes) return
+    this.currentMapped = mapped
+    this.mappedBytes = bytes
+    this.memory.protect(this, mapped, bytes)
+  }
+
+  /** Whether the program has used the page since the last call (kernel: page_referenced). */
+  takeAccessed(): boolean {
+    const accessed = this.accessed
+    this.accessed = false
+    return (this.currentMapped !== 'invalid' && this.memory.takeUsed(this)) || accessed
   }
 
   // ---- state

@@ -90,7 +90,8 @@ export class ResidentPages {
     for (const [i, page] of pages.entries()) {
       const frame = run[i]!
       if (page.frame !== undefined) {
-        this.withdrawAccess(page)
+        // A write after the copy of the bytes would be lost.
+        page.unmap()
         frame.bytes.set(page.frame.bytes)
         this.frames.free(page.frame)
       }
@@ -108,7 +109,7 @@ export class ResidentPages {
     const { pageSize } = space
     const own = new Set(pages.map(({ frame }) => frame).filter((frame) => frame !== undefined))
     if (own.size === 0 || !this.frames.couldAllocateRun(pageSize, pages.length, (frame) => own.has(frame))) return false
-    for (const page of pages) this.withdrawAccess(page)
+    for (const page of pages) page.unmap()
     const contents = pages.map(({ frame }) => frame?.bytes.slice())
     for (const frame of own) this.frames.free(frame)
     const run = this.frames.allocateRun(space, pages[0]!.index, pages.length)
@@ -124,14 +125,8 @@ export class ResidentPages {
     return true
   }
 
-  /** The program loses its access until `assign`, because a write after the copy of the bytes would be lost. */
-  private withdrawAccess(page: Page): void {
-    if (page.frame !== undefined && page.access !== 'invalid') this.frames.protect(page, 'invalid')
-  }
-
   private assign(page: Page, frame: Frame): void {
     page.frame = frame
-    if (page.access !== 'invalid') this.frames.protect(page, page.access)
     this.resident.add(page)
   }
 
@@ -190,9 +185,8 @@ export class ResidentPages {
 
   private victim(): Page | undefined {
     for (const page of this.reclaimable) {
-      if (!page.accessed) return page
       // Accessed since the hand last came by: the page gets a second chance, behind all others.
-      page.accessed = false
+      if (!page.takeAccessed()) return page
       this.reclaimable.delete(page)
       this.reclaimable.add(page)
     }

@@ -275,8 +275,9 @@ export class WritebackQueue {
     return { ...head, ...sent }
   }
 
-  /** Copies the page's bytes. Nobody changes the copy. */
+  /** Copies the page's bytes. Nobody changes the copy. The program's next write to the page goes through the table. */
   private snapshot(page: Page): Uint8Array {
+    page.writeProtect()
     return page.frame!.bytes.slice()
   }
 

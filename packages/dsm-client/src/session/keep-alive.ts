@@ -7,6 +7,8 @@ import { StalledError, type Connection } from './connection.js'
 export interface KeepAliveInit {
   readonly clock: Clock
   readonly connection: () => Connection | undefined
+  /** The lease is valid until then, in milliseconds. */
+  readonly onExtended: (until: number) => void
 }
 
 /**
@@ -32,6 +34,7 @@ export class KeepAlive {
   /** A leader has registered the session, by a `register` that left at `registeredAt`. */
   begin(registeredAt: number, ttlMs: number): void {
     this.lease.begin(registeredAt, ttlMs)
+    this.init.onExtended(this.lease.end)
     this.liveness.begin(this.now, ttlMs)
   }
 
@@ -43,6 +46,7 @@ export class KeepAlive {
   /** The leader has answered the keep-alive with this nonce. */
   answered(nonce: number): void {
     this.lease.answered(nonce)
+    this.init.onExtended(this.lease.end)
   }
 
   /**

@@ -46,6 +46,8 @@ export interface SessionInit {
   readonly ttlMs: number
   readonly timeoutMs: number
   readonly history: ((event: HistoryEvent) => void) | undefined
+  /** The pages may be used until then, in milliseconds of the clock, or until they are taken away. */
+  readonly onLease: (until: number) => void
   readonly onLost: (lost: readonly LostRange[]) => void
   readonly onLeader: (leader: string, term: number) => void
 }
@@ -93,7 +95,7 @@ export class Session implements SessionLife {
       emit: init.history
     })
     const connection = () => this.connection
-    this.keepAlive = new KeepAlive({ clock, connection })
+    this.keepAlive = new KeepAlive({ clock, connection, onExtended: init.onLease })
     const underWay = () => this.pages.coherence.underWay
     this.waits = new SessionWaits({
       self: network.id,

@@ -1,4 +1,5 @@
 import type { CallOptions, DsmFile, Mapping } from '@quire/dsm-client'
+import type { DirectMapping } from '@quire/dsm-client/internal'
 import { PAGE_BYTES } from './page-layout.js'
 import type { PrivateUse } from './private-use.js'
 import type { ProgramInit } from './program-types.js'
@@ -7,6 +8,8 @@ import type { ProgramInit } from './program-types.js'
 export interface Handle {
   readonly file: DsmFile
   readonly mapping: Mapping
+  /** Reads and writes mapped pages without the page table. */
+  readonly direct: DirectMapping | undefined
   readonly path: string
   readonly id: number
   /** The session that opened it. */
@@ -60,6 +63,21 @@ export class ActionBase {
     const { random, settings } = this.program.init
     const pages = random.is(0.05) ? settings.maxPages : Math.ceil(this.size / PAGE_BYTES)
     return random.int(0, Math.max(1, pages) - 1)
+  }
+
+  /** As a client in a thread of its own: asks the page table only if the page is not mapped. */
+  protected readNow(offset: number, target: Uint8Array): boolean {
+    const { direct, mapping } = this.handle
+    if (direct?.tryRead(offset, target) !== true) return mapping.tryRead(offset, target)
+    this.count('reads without the page table')
+    return true
+  }
+
+  protected writeNow(offset: number, bytes: Uint8Array): boolean {
+    const { direct, mapping } = this.handle
+    if (direct?.tryWrite(offset, bytes) !== true) return mapping.tryWrite(offset, bytes)
+    this.count('writes without the page table')
+    return true
   }
 
   protected count(name: string): void {

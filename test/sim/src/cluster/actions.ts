@@ -92,14 +92,14 @@ class OpenFileActions extends PrivateActions implements Actions {
 
   async tryRead(): Promise<void> {
     const { random } = this.program.init
-    const found = this.handle.mapping.tryRead(this.page() * PAGE_BYTES + random.pick(SPOTS), new Uint8Array(SPOT_BYTES))
+    const found = this.readNow(this.page() * PAGE_BYTES + random.pick(SPOTS), new Uint8Array(SPOT_BYTES))
     this.count(found ? 'reads at once' : 'reads not at once')
   }
 
   async tryWrite(): Promise<void> {
     const { random, history, locks } = this.program.init
     if (!locks.mayWrite(this.fileId)) return
-    const done = this.handle.mapping.tryWrite(this.page() * PAGE_BYTES + random.pick(SPOTS), history.nextValue(8))
+    const done = this.writeNow(this.page() * PAGE_BYTES + random.pick(SPOTS), history.nextValue(8))
     this.count(done ? 'writes at once' : 'writes not at once')
   }
 
@@ -109,7 +109,7 @@ class OpenFileActions extends PrivateActions implements Actions {
     const offset = this.page() * PAGE_BYTES + SPOTS[0]
     await this.put('mapping', offset, 4)
     for (let i = random.int(2, 6); i > 0; i--) {
-      if (locks.mayWrite(this.fileId)) this.handle.mapping.tryWrite(offset, history.nextValue(4))
+      if (locks.mayWrite(this.fileId)) this.writeNow(offset, history.nextValue(4))
       if (random.is(0.2)) await this.program.sleep(0.2)
     }
   }

@@ -1,10 +1,11 @@
 /** The simulated clients: real ones on a simulated network, and the programs that use them. */
 import { createDsmClientOn, type DsmClient } from '@quire/dsm-client'
-import { inspectClient, type ClientView } from '@quire/dsm-client/internal'
+import { createMappedClientOn, inspectClient, type ClientView, type MappedClient } from '@quire/dsm-client/internal'
 import type { RandomSource } from '@quire/testing'
 import type { Coverage } from '../coverage.js'
 import { SimProcess } from '../process.js'
 import type { Scheduler } from '../scheduler.js'
+import type { HistoryEvent } from '#linearizability'
 import { ClientLog, type History } from './history.js'
 import { nameOf } from './ids.js'
 import type { SimNetwork } from './network.js'
@@ -16,6 +17,8 @@ import type { ListingInvariants } from './listing-invariants.js'
 import { PrivateUnmaps } from './private-unmaps.js'
 import type { UnnamedFiles } from './unnamed-files.js'
 
+/** The share of clients that map their pages, as a client in a thread of its own does. */
+const MAPPED_SHARE = 0.3
 /** A client that is denied asks again after this time. */
 const DENIED_MS = 300
 
@@ -56,6 +59,8 @@ export class SimClient implements ViewedClient {
   process: SimProcess | undefined
   client: DsmClient | undefined
   log: ClientLog | undefined
+  /** Set if programs use pages without the page table. */
+  private mapped: MappedClient | undefined
   /** Programs of this life that have not ended, and the attempt to connect. */
   running = 0
   /** A user wants the client to run. */
@@ -136,17 +141,24 @@ export class SimClient implements ViewedClient {
     this.world.onTouched()
   }
 
-  private open(process: SimProcess, node: ReturnType<SimNetwork['attach']>, random: RandomSource): Promise<DsmClient> {
+  private async open(
+    process: SimProcess,
+    node: ReturnType<SimNetwork['attach']>,
+    random: RandomSource
+  ): Promise<DsmClient> {
     const { settings } = this.world
     const log = this.log!
     const all = this.world.peersToAsk()
     const some = all.slice(random.int(0, 1), random.int(2, 3))
     const peers = settings.knowsAllPeers ? all : some
     const { cacheBytes, sessionTtlMs, faultTimeoutMs } = settings
-    return createDsmClientOn(
-      { network: node, clock: process.clock, random: random.fork('random') },
-      { peers, cacheBytes, sessionTtlMs, faultTimeoutMs, history: (event) => process.alive && log.record(event) }
-    )
+    const components = { network: node, clock: process.clock, random: random.fork('random') }
+    const history = (event: HistoryEvent): unknown => process.alive && log.record(event)
+    const init = { peers, cacheBytes, sessionTtlMs, faultTimeoutMs, history }
+    this.mapped = undefined
+    if (!random.fork('mapped').is(MAPPED_SHARE)) return createDsmClientOn(components, init)
+    this.mapped = await createMappedClientOn(components, init)
+    return this.mapped.client
   }
 
   private connect(process: SimProcess, open: () => Promise<DsmClient>, random: RandomSource): void {
@@ -193,9 +205,22 @@ export class SimClient implements ViewedClient {
 
   private program(process: SimProcess, client: DsmClient, shared: Shared, random: RandomSource): Program {
     const { settings, invariants, coverage, history, listings, unnamed, isStopping, isQuiescent } = this.world
-    const { name, log } = this
+    const { name, log, mapped } = this
     const { clock } = process
-    const base = { name, client, clock, random, settings, log: log!, history, listings, unnamed, invariants, coverage }
+    const base = {
+      name,
+      client,
+      mapped,
+      clock,
+      random,
+      settings,
+      log: log!,
+      history,
+      listings,
+      unnamed,
+      invariants,
+      coverage
+    }
     return new Program({ ...base, ...shared, isStopping, isQuiescent })
   }
 

@@ -27,6 +27,8 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['private pins', 700],
   ['reads at once', 20_000],
   ['writes at once', 1000],
+  ['reads without the page table', 12_000],
+  ['writes without the page table', 2500],
   ['runs of faults', 3000],
   ['runs of faults answered in parts', 1500],
   ['runs of grants', 1500],

@@ -371,7 +371,7 @@ const RANGES: readonly Mutant[] = [
     rule: 'found by this simulation',
     file: TABLE,
     find: 'this.changed(page);\n        return page.frame.bytes;',
-    replace: 'this.changed(page);\n        this.writeBackEarly();\n        return page.frame.bytes;'
+    replace: 'this.changed(page);\n        this.frames.writeBackEarly();\n        return page.frame.bytes;'
   },
   {
     name: "a lost session's private copies stay in memory",

@@ -6,6 +6,7 @@ import { DIFF_MUTANTS } from './mutants-diffs.js'
 import { IDENTITY_MUTANTS } from './mutants-identity.js'
 import { LEADER_MUTANTS } from './mutants-leader.js'
 import { LOG_MUTANTS } from './mutants-log.js'
+import { MAPPING_MUTANTS } from './mutants-mapping.js'
 import { MEMBERSHIP_MUTANTS } from './mutants-membership.js'
 import { SCRUB_MUTANTS } from './mutants-scrubs.js'
 import { SNAPSHOT_MUTANTS } from './mutants-snapshots.js'
@@ -19,6 +20,7 @@ const MUTANTS: readonly Mutant[] = [
   ...CLIENT_MUTANTS,
   ...DIFF_MUTANTS,
   ...IDENTITY_MUTANTS,
+  ...MAPPING_MUTANTS,
   ...MEMBERSHIP_MUTANTS
 ]
 

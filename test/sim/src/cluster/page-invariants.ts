@@ -175,6 +175,7 @@ export class PageInvariants {
         throw new Violation('lease', `${name} serves session ${look.session}, which has expired`)
       }
       for (const page of look.pages) {
+        checkMapping(name, page)
         if (page.access === 'invalid') continue
         this.checkWhole(wholes, page.file, name)
         const model = this.model(page.file, page.index)
@@ -229,4 +230,14 @@ function isVersion(state: StateView, file: number, page: number, index: number):
     if (error instanceof DamagedPageError) return false
     throw error
   }
+}
+
+type ViewedPage = ClientView['pages'] extends Iterable<infer T> ? T : never
+
+/** docs/threads.md: the two rules of a page's mapping. */
+function checkMapping(client: string, { file, index, mapped, access, dirty, changed }: ViewedPage): void {
+  if (mapped === 'invalid' || (mapped === 'shared' && access !== 'invalid')) return
+  if (mapped === 'modified' && access === 'modified' && dirty && changed) return
+  const facts = `${client}, page ${file}:${index}: ${access}, dirty ${dirty}, changed ${changed}, mapped ${mapped}`
+  throw new Violation('a page is mapped within its access', facts)
 }

@@ -1,4 +1,5 @@
 /** Types that a program and its parts share. They have a file of their own because a program imports its parts. */
+import type { MappedClient } from '@quire/dsm-client/internal'
 import type { DsmClient } from '@quire/dsm-client'
 import type { Clock } from '@quire/protocol'
 import type { RandomSource } from '@quire/testing'
@@ -41,6 +42,8 @@ export interface WorkloadSettings {
 export interface ProgramInit {
   readonly name: string
   readonly client: DsmClient
+  /** Set if the client maps its pages. */
+  readonly mapped: MappedClient | undefined
   readonly clock: Clock
   readonly random: RandomSource
   readonly settings: WorkloadSettings

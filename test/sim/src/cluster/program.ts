@@ -141,7 +141,18 @@ export class Program implements ActingProgram {
     const { client, settings } = this.init
     const session = client.session.id
     const mapping = await file.mmap({ length: (settings.maxPages + SPARE_PAGES) * PAGE_BYTES })
-    const handle = { file, mapping, path, id: Number(file.id), session, isWhole, private: undefined, isSpent: false }
+    const direct = this.init.mapped?.directMapping(mapping, session)
+    const handle = {
+      file,
+      mapping,
+      direct,
+      path,
+      id: Number(file.id),
+      session,
+      isWhole,
+      private: undefined,
+      isSpent: false
+    }
     this.handles.set(path, handle)
     return handle
   }
