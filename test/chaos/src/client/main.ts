@@ -12,6 +12,8 @@ import { Runner } from './runner.js'
 /** Several calls make a step. */
 const CALLS_IN_A_STEP = 4
 const REPORT_MS = 500
+/** One client of so many runs in a thread of its own. */
+const THREADS_EVERY = 3
 
 const ask = JSON.parse(process.argv[2]!) as ClientAsk
 const report = (message: Report): void => void process.stdout.write(`${JSON.stringify(message)}\n`)
@@ -26,6 +28,7 @@ const client = await createDsmClient({
   peers: ask.peers,
   sessionTtlMs: ask.sessionTtlMs,
   faultTimeoutMs: ask.faultTimeoutMs,
+  thread: ask.index % THREADS_EVERY === THREADS_EVERY - 1,
   history: (event) => {
     if (recorded.has(event.file)) writeSync(history, `${JSON.stringify(event)}\n`)
   }
