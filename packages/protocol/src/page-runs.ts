@@ -6,10 +6,11 @@
  */
 import { MAX_RUN_PAGES, MAX_WRITEBACK_PAGES, type ClientMessage, type LeaderMessage } from './client-messages.js'
 import { MAX_BULK_PAYLOAD_BYTES, MAX_GRANT_BYTES } from './limits.js'
+import { wireBytesOf } from './page-diff.js'
 
 export interface RunSize {
   readonly pages: number
-  /** Page bytes. */
+  /** See `wireBytesOf`. */
   readonly bytes: number
 }
 
@@ -29,7 +30,7 @@ export type RunRules<M extends { readonly type: string }> = {
 
 /**
  * Joins what a client sends on one lane in one step. Messages keep their order. A run of more than one page has at most
- * `maxBytes` page bytes.
+ * `maxBytes` bytes of pages and diffs.
  */
 export function joinClientRuns(messages: readonly ClientMessage[], maxBytes: number): readonly ClientMessage[] {
   return joinRuns(messages, CLIENT_RULES, Math.min(maxBytes, MAX_BULK_PAYLOAD_BYTES))
@@ -119,11 +120,11 @@ function order<M extends Order>(): RunRule<M> {
 // ---- runs of pages with bytes
 
 interface Listed {
-  readonly pages: readonly { readonly bytes: Uint8Array | undefined }[]
+  readonly pages: readonly Parameters<typeof wireBytesOf>[0][]
 }
 
 function listedSize({ pages }: Listed): RunSize {
-  return { pages: pages.length, bytes: pages.reduce((sum, { bytes }) => sum + (bytes?.length ?? 0), 0) }
+  return { pages: pages.length, bytes: pages.reduce((sum, page) => sum + wireBytesOf(page), 0) }
 }
 
 function joinListed<P, M extends { readonly pages: readonly P[] }>(messages: readonly [M, ...M[]]): M {

@@ -5,6 +5,7 @@ import {
   MAX_RUN_PAGES,
   MAX_WRITEBACK_PAGES,
   clientMessage,
+  diffPage,
   encodeFrame,
   joinClientRuns,
   joinLeaderRuns,
@@ -165,6 +166,24 @@ describe('runs', () => {
       { type: 'ownerAckDirty', op: BIGGEST, pages: dirty }
     ] as const) {
       expect(encodeFrame(clientMessage, message, 0).length).toBeLessThanOrEqual(MAX_BULK_FRAME_BYTES)
+    }
+    for (const pageSize of [4096, 8192, 16_384, 32_768, 65_536]) {
+      const before = new Uint8Array(pageSize)
+      // As many ranges as a diff may have, over the whole page.
+      const step = pageSize / 256
+      const changed = Math.min(16, step / 2 - 4)
+      const diff = diffPage(
+        before,
+        before.map((_, at) => (at % step < changed ? 1 : 0))
+      )!
+      expect(diff.ranges).toHaveLength(256)
+      const answers = upTo(MAX_WRITEBACK_PAGES).map((i) => {
+        const pages = [{ ...largest, page: i, ...diff }]
+        return { type: 'ownerAckDirty' as const, op: BIGGEST - MAX_WRITEBACK_PAGES + i, pages }
+      })
+      for (const message of joinClientRuns(answers, Infinity)) {
+        expect(encodeFrame(clientMessage, message, 0).length).toBeLessThanOrEqual(MAX_BULK_FRAME_BYTES)
+      }
     }
     const outcomes = upTo(MAX_WRITEBACK_PAGES).map(() => ({ ...largest, version: BIGGEST, result: 'stored' as const }))
     const ack: LeaderMessage = { type: 'writebackAck', term: BIGGEST, req: BIGGEST, pages: outcomes }

@@ -15,8 +15,8 @@ export interface DirectAccessInit {
 /**
  * Uses pages without the thread that owns the page table, as far as that thread has mapped them.
  *
- * A call holds the pages of its range while it copies, so it sees all of them at one moment, and the owner takes none of
- * them away in the middle.
+ * A call holds the pages of its range while it copies. So it sees all of them at one moment, and the owner takes none
+ * of them away in the middle.
  */
 export class DirectAccess {
   /** Accesses to pages that needed no help. */
@@ -30,7 +30,10 @@ export class DirectAccess {
     return this.init.now() * 1000 < Atomics.load(this.init.table.lease, 0)
   }
 
-  /** Reads the range, or returns false if a page is not mapped or not free at the moment. Then `target` is as it was. */
+  /**
+   * Reads the range. Returns false if a page is not mapped or not free at the moment, or if the lease is over: then
+   * `target` may have changed.
+   */
   tryRead(space: number, pageSize: number, offset: number, target: Uint8Array): boolean {
     if (!this.hold(space, pageSize, offset, target.length, MAY_READ)) return false
     let at = 0

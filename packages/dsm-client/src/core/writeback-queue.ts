@@ -3,6 +3,7 @@ import {
   MAX_BULK_PAYLOAD_BYTES,
   MAX_WRITEBACK_PAGES,
   bulkRunBytes,
+  wireBytesOf,
   type ClientMessage,
   type DirtyPageBytes,
   type PageDiff,
@@ -17,9 +18,8 @@ import type { Twins } from './twins.js'
 const BATCHES = 4
 const MIN_BATCH_BYTES = 64 * 1024
 const MIN_BATCH_PAGES = 16
-/** The encodings of a page's fields and of a range take at most so many bytes. */
+/** The encoding of a page's fields takes at most so many bytes. */
 const FIELDS_BYTES = 32
-const RANGE_BYTES = 6
 
 /** A page's bytes on their way: writeback `seq` of `epoch`. */
 export interface Flight {
@@ -298,7 +298,7 @@ export class WritebackQueue {
 
 function sizeOf(diff: PageDiff | undefined, page: Page): number {
   if (diff === undefined) return page.pageSize
-  return FIELDS_BYTES + diff.ranges.length * RANGE_BYTES + diff.bytes.length
+  return FIELDS_BYTES + wireBytesOf(diff)
 }
 
 function keyOf({ file, page, epoch, seq }: PageWrite | WritebackOutcome): string {

@@ -1,4 +1,4 @@
-import { MAX_APPEND_BYTES, MAX_RUN_PAGES, joinRuns, type RunRules } from '@quire/protocol'
+import { MAX_APPEND_BYTES, MAX_RUN_PAGES, joinRuns, wireBytesOf, type RunRules } from '@quire/protocol'
 import type { DirectoryCommand } from '../directory/types.js'
 
 /** Joins the handovers of neighboring pages between the same sessions. The commands keep their order. */
@@ -11,7 +11,7 @@ const RULES: RunRules<DirectoryCommand> = {
     maxPages: MAX_RUN_PAGES,
     size: ({ pages }) => ({
       pages: pages.length,
-      bytes: pages.reduce((sum, page) => sum + (page?.bytes.length ?? 0), 0)
+      bytes: pages.reduce((sum, page) => sum + (page === undefined ? 0 : wireBytesOf(page)), 0)
     }),
     continues: (last, next) =>
       next.file === last.file &&
