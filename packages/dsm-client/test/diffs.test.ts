@@ -23,6 +23,28 @@ const one = (offset: number, value: number) => ({ ranges: [{ offset, length: 1 }
 /** Sixteen twins fit. */
 const connected = () => new CoreHarness({ cacheBytes: 16 * 16 * PAGE }).connect()
 
+describe('twins', () => {
+  it('twins go with the pages that are given away, so that they leave their room to others', () => {
+    const h = connected()
+    const remembered = () => (h.core as unknown as { twins: { bytes: number } }).twins.bytes
+    h.have(0, 'write')
+    write(h, 1)
+    h.order('revoke', 0)
+    const { op, dirty } = h.takeDirty()
+    expect(remembered()).toBe(PAGE)
+    h.acknowledge({ req: 0, pages: [dirty] })
+    expect(op).toBe(1)
+    expect(remembered()).toBe(0)
+    h.have(1, 'write')
+    write(h, 1, 8, 1)
+    h.flush(1)
+    h.acknowledge(h.take('writeback'))
+    h.order('revoke', 1, { op: 2 })
+    h.take('ownerAck')
+    expect(remembered()).toBe(0)
+  })
+})
+
 describe('a writeback of few changes', () => {
   it('a writeback of few changes has the changed bytes alone, from the first write on', () => {
     const h = connected()

@@ -1,5 +1,9 @@
 /** What the client tells the leader of pages that it drops (docs/coherence.md, Dropped copies). */
+import { MAX_DROPPED_RUNS, type ClientMessage } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
+import { DroppedCopies } from '../src/core/dropped-copies.js'
+import { createSlabFrameProvider } from '../src/core/frames.js'
+import { Page } from '../src/core/page.js'
 import { CoreHarness, PAGE } from './support/core.js'
 
 /** Sixteen pages fit, so four are told at a time. */
@@ -48,5 +52,19 @@ describe('dropped copies', () => {
     h.access(18, 'read')
     expect(h.take('fault').page).toBe(18)
     expect(h.nothingSent).toBe(true)
+  })
+
+  it('dropped copies that lie apart are told in as many messages as they need', () => {
+    const messages: ClientMessage[] = []
+    const send = (message: ClientMessage): void => void messages.push(message)
+    const pages = 2 * MAX_DROPPED_RUNS + 1
+    const dropped = new DroppedCopies({ maxBytes: pages * PAGE, isHeld: () => false, send })
+    const memory = createSlabFrameProvider(16 * PAGE)
+    for (const index of upTo(pages)) dropped.add(new Page(9, index * 2, PAGE, 1, memory))
+    expect(messages.map((message) => message.type === 'dropped' && message.runs.length)).toEqual([
+      MAX_DROPPED_RUNS,
+      MAX_DROPPED_RUNS,
+      1
+    ])
   })
 })

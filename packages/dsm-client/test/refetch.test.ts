@@ -89,4 +89,41 @@ describe('a page that the program reads after each change', () => {
     expect(other.state).toBe('waiting')
     expect(h.core.counters.readAheads).toBe(0)
   })
+
+  it('pages that wait for their writers leave most of the cache, and most faults, to other accesses', () => {
+    // An eighth of the cache is two pages.
+    const h = new CoreHarness({ cacheBytes: 16 * PAGE }).connect()
+    const pages = [0, 1, 2, 3]
+    const round = (version: number) => {
+      for (const page of pages) {
+        h.access(page, 'read')
+        if (!h.nothingSent) h.grant(h.take('fault'), { version })
+      }
+      for (const page of pages) h.order('invalidate', page, { op: version * 10 + page })
+      const asked = h.sent.flatMap(({ message }) => (message.type === 'fault' ? [message] : []))
+      h.sent = []
+      return asked
+    }
+    expect(round(11)).toEqual([])
+    const asked = round(12)
+    expect(asked.map(({ page }) => page)).toEqual([0, 1])
+    // They have arrived, so others may be asked for.
+    for (const fault of asked) h.grant(fault, { version: 13 })
+    expect(round(13)).toHaveLength(2)
+  })
+
+  it('the client remembers the pages that changed last', () => {
+    const h = new CoreHarness().connect()
+    const readAndChange = (page: number): void => {
+      h.have(page, 'read')
+      h.order('invalidate', page)
+      h.take('invalidateAck')
+    }
+    readAndChange(0)
+    for (let page = 1; page <= 4096; page++) readAndChange(page)
+    readAndChange(0)
+    expect(h.nothingSent).toBe(true)
+    readAndChange(4096)
+    expect(h.take('fault').page).toBe(4096)
+  })
 })

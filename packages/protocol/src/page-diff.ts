@@ -20,7 +20,7 @@ export type ByteRange = TypeOf<typeof byteRange>
 /** The most bytes that a range of a page takes on the wire: two numbers of up to three bytes. */
 const MAX_RANGE_BYTES = 6
 
-/** The bytes that a page or its diff takes on the wire, besides its few fields. None for a page that does not travel. */
+/** The bytes that a page or its diff takes on the wire, besides its fields. None for a page that does not travel. */
 export function wireBytesOf({ bytes, ranges = [] }: { bytes?: Uint8Array; ranges?: readonly ByteRange[] }): number {
   return (bytes?.length ?? 0) + ranges.length * MAX_RANGE_BYTES
 }

@@ -23,7 +23,7 @@ export interface ConnectionTerms {
 
 /** Twins take this part of the cache's size, besides its frames. */
 const TWINS_SHARE = 16
-/** So many bytes of dropped copies are not told to the leader, or this part of the cache's size if that is less. */
+/** The client reports dropped copies when they reach this size, or this part of its cache if that is less. */
 const MAX_DROPPED_BYTES = 1024 * 1024
 const DROPPED_SHARE = 4
 
@@ -362,6 +362,10 @@ export class Coherence implements PageBackend {
 
   beforeWrite(page: Page): void {
     if (page.epoch !== 0 && this.table.spaceOf(page).held.hasDiffs) this.twins.beforeWrite(page)
+  }
+
+  forgotten(page: Page): void {
+    this.twins.forget(page)
   }
 
   dropped(page: Page): void {

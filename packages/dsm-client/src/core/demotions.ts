@@ -32,11 +32,13 @@ export class Demotions {
   private readonly demoted = new Set<Page>()
   private readonly demotedSpaces = new Set<AddressSpacePages>()
   private readonly holds = new HoldTimes()
-  private readonly refetches = new Refetches()
+  private readonly refetches: Refetches
   /** Pages that their hold time keeps here. */
   private readonly kept = new Set<Page>()
 
-  constructor(private readonly init: DemotionsInit) {}
+  constructor(private readonly init: DemotionsInit) {
+    this.refetches = new Refetches(init.table.frames.capacityBytes)
+  }
 
   receive(message: DemotionMessage): void {
     for (let i = 0; i < message.count; i++) this.receiveOne(message, i)
@@ -162,15 +164,22 @@ export class Demotions {
 
   // Rule 13: an invalidation drops everything, then acknowledges.
   private invalidate(page: Page, demotion: Demotion): void {
-    const { counters, table, drop, send } = this.init
+    const { counters, drop, send } = this.init
     const { file, index } = page
     counters.invalidations++
     if (page.access !== 'invalid') counters.taken.add(file, index)
     const isReadAgain = this.refetches.invalidated(page)
     drop(page)
     send('control', { type: 'invalidateAck', op: demotion.op, file, page: index, count: 1 })
+    if (isReadAgain) this.refetch(page)
+  }
+
+  private refetch(page: Page): void {
+    const { table } = this.init
     // An access that waits may need the page's frame.
-    if (isReadAgain && table.queuedFaults === 0) table.readAhead(table.spaceOf(page), index)
+    if (table.queuedFaults > 0 || !this.refetches.hasRoom(page)) return
+    const space = table.spaceOf(page)
+    if (table.readAhead(space, page.index)) this.refetches.ask(space.get(page.index)!)
   }
 
   // Rule 12: access goes first, then the bytes leave. They stay here, with their epoch, until they are known to be

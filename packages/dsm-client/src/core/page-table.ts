@@ -33,6 +33,8 @@ export interface PageBackend {
   beforeWrite?(page: Page): void
   /** The page goes, with its bytes. */
   dropped?(page: Page): void
+  /** Nothing is left of the page: it has neither access nor bytes that are not durable. */
+  forgotten?(page: Page): void
   /** Starts to write dirty pages back. */
   writeBack(pages: readonly Page[]): void
   /** A pin or a fault of the page has ended. The backend continues what it held back for that. */
@@ -423,6 +425,7 @@ export class PageTable {
   forgetIfUnused(page: Page): void {
     if (page.isNeeded) return
     this.frames.release(page)
+    this.backend.forgotten?.(page)
     this.spaces.get(page.file)?.delete(page)
   }
 }

@@ -5,11 +5,21 @@ import type { Page } from './page.js'
 const VERSIONS = 2
 /** Pages that the client remembers. */
 const MAX_REMEMBERED = 4096
+/**
+ * Pages that may be on their way at a time. Each has a frame and a place among the faults while it waits for the
+ * writer, and other accesses must not wait for it, too.
+ */
+const MAX_ASKED = 64
+const CACHE_SHARE = 1 / 8
 
 /** Learns which pages the program reads again and again while another client changes them. */
 export class Refetches {
   /** Versions in a row that the program has read, by page. The least recently invalidated page comes first. */
   private readonly versionsRead = new Map<string, number>()
+  private readonly asked = new Set<Page>()
+
+  /** `cacheBytes`: the size of all frames. */
+  constructor(private readonly cacheBytes: number) {}
 
   /** The page's copy is about to go. Returns whether the program will probably read the next version. */
   invalidated({ file, index, access, readAhead }: Page): boolean {
@@ -22,4 +32,19 @@ export class Refetches {
     if (this.versionsRead.size > MAX_REMEMBERED) this.versionsRead.delete(this.versionsRead.keys().next().value!)
     return before + 1 >= VERSIONS
   }
+
+  /** Whether the page may be asked for now, beside those that are on their way. */
+  hasRoom({ pageSize }: Page): boolean {
+    for (const page of this.asked) if (!isOnItsWay(page)) this.asked.delete(page)
+    const most = Math.min(MAX_ASKED, (this.cacheBytes * CACHE_SHARE) / pageSize)
+    return this.asked.size + 1 <= most
+  }
+
+  ask(page: Page): void {
+    this.asked.add(page)
+  }
+}
+
+function isOnItsWay({ req, waiters }: Page): boolean {
+  return req !== 0 || waiters.length > 0
 }
