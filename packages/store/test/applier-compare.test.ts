@@ -2,7 +2,7 @@
 import { NoSpaceError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { createApplier, createPageStore, type ApplierInit, type CommittedEntry } from '../src/pages/index.js'
-import { readAppliedIndex } from '../src/pages/layout.js'
+import { readAppliedIndex } from '../src/pages/record-rows.js'
 import { encodeCommand } from '../src/state/index.js'
 import { manualClock, manualScheduler, memoryStorage, PAGE, settle, writebackLog } from './state-helpers.js'
 

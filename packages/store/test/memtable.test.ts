@@ -2,7 +2,7 @@
 import { crc32c } from '@node-rs/crc32'
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../src/pages/backend.js'
-import { PageEncoder, fileOfKey, pageKey, pageOfKey } from '../src/pages/layout.js'
+import { PageEncoder, fileOfKey, pageKey, pageOfKey } from '../src/pages/page-rows.js'
 import { PageReader } from '../src/pages/page-reader.js'
 import { Memtable } from '../src/pages/memtable.js'
 

@@ -1,6 +1,6 @@
 import { crc32c } from '@node-rs/crc32'
 import { describe, expect, it } from 'vitest'
-import { bodyChecksumOf, type DamagedPage } from '../src/pages/layout.js'
+import { bodyChecksumOf, type DamagedPage } from '../src/pages/page-rows.js'
 import { judgeCopy, type PageAnswer } from '../src/pages/page-copy.js'
 import { filled, PAGE } from './state-helpers.js'
 

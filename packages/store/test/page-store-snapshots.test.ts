@@ -1,7 +1,7 @@
 import { ClosedError, CorruptionError, NoSpaceError } from '@quire/protocol'
 import { describe, expect, it } from 'vitest'
 import { createPageStore, type Backend, type PageStore } from '../src/pages/index.js'
-import { INSTALLED_KEY, snapshotValue } from '../src/pages/layout.js'
+import { INSTALLED_KEY, snapshotValue } from '../src/pages/record-rows.js'
 import { filled, manualScheduler, memoryStorage } from './state-helpers.js'
 import { countViews } from './support/counted-views.js'
 import { snapshotAt } from './support/snapshot-peer.js'

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { CorruptionError, VersionMismatchError } from '@quire/protocol'
 import { createPageStore } from '../src/pages/index.js'
-import { FORMAT_KEY, STORE_FORMAT, numberValue } from '../src/pages/layout.js'
+import { FORMAT_KEY, STORE_FORMAT, numberValue } from '../src/pages/record-rows.js'
 import { filled, manualScheduler, memoryStorage, PAGE } from './state-helpers.js'
 
 async function checkpointed(pageBytes = PAGE) {

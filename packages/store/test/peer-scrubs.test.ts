@@ -1,7 +1,7 @@
 /** Peers that compare their states, in virtual time. */
 import pino from 'pino'
 import { afterEach, describe, expect, it } from 'vitest'
-import { PageEncoder, pageKey } from '../src/pages/layout.js'
+import { PageEncoder, pageKey } from '../src/pages/page-rows.js'
 import type { ReplicaLimits } from '../src/peer/replica.js'
 import { DamagedPageError, encodeCommand } from '../src/state/index.js'
 import { filled } from './state-helpers.js'

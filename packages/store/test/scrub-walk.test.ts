@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createPageStore, type Backend, type BackendChange, type BackendTable } from '../src/pages/index.js'
-import { DIVERGED_KEY, divergenceValue, INSTALLED_KEY, pageKey, recordKey, snapshotValue } from '../src/pages/layout.js'
+import { pageKey } from '../src/pages/page-rows.js'
+import { DIVERGED_KEY, divergenceValue, INSTALLED_KEY, recordKey, snapshotValue } from '../src/pages/record-rows.js'
 import { ScrubWalk, type WalkDamage } from '../src/pages/scrub-walk.js'
 import { filled, memoryStorage, PAGE } from './state-helpers.js'
 import { open as openLmdb, useFolder } from './support/lmdb-store.js'

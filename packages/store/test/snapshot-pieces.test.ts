@@ -4,18 +4,17 @@ import fc from 'fast-check'
 import { compare } from 'uint8arrays/compare'
 import { describe, expect, it } from 'vitest'
 import type { BackendTable, BackendView, MemoryStorage, PageStore } from '../src/pages/index.js'
+import { PageEncoder, pageKey } from '../src/pages/page-rows.js'
 import {
   APPLIED_KEY,
-  PageEncoder,
   FORMAT_KEY,
   STORE_FORMAT,
   INSTALLED_KEY,
   numberValue,
-  pageKey,
   recordKey,
   recordValue,
   snapshotValue
-} from '../src/pages/layout.js'
+} from '../src/pages/record-rows.js'
 import { SnapshotPieces, SnapshotReader } from '../src/pages/snapshot-pieces.js'
 import { filled, PAGE } from './state-helpers.js'
 import {

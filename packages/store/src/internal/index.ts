@@ -8,7 +8,7 @@
 export { Directory } from '../directory/directory.js'
 export { createMemoryStorage, type MemoryStorage, type MemoryStorageInit } from '../pages/memory-backend.js'
 export type * from '../pages/backend.js'
-export { readInstalled } from '../pages/layout.js'
+export { readInstalled } from '../pages/record-rows.js'
 export { createPageStore } from '../pages/page-store.js'
 export { mayConnect, normalizeCluster, type ClusterConfig } from '../peer/cluster.js'
 export { askToJoin, type JoinedCluster } from '../peer/joining.js'

@@ -1,6 +1,6 @@
 /** The ordered key-value store under a page store. A peer uses the one on LMDB; the simulator uses one in memory. */
 
-/** `records`: the state machine's tables. `heads` and `bodies`: the two parts of each page (see layout.ts). */
+/** `records`: the state machine's tables. `heads` and `bodies`: the two parts of each page (see page-rows.ts). */
 export type BackendTable = 'records' | 'heads' | 'bodies'
 export const BACKEND_TABLES: readonly BackendTable[] = ['records', 'heads', 'bodies']
 

@@ -189,7 +189,7 @@ class TreeWalk {
     const data = node + NODE_BYTES + page.u16(node + 6)
     const dataBytes = page.u16(node) + page.u16(node + 2) * 65_536
     if ((flags & BIG) !== 0) {
-      // The pages of a large value. A checksum of the page store covers their content (see layout.ts).
+      // The pages of a large value. A checksum of the page store covers their content (see page-rows.ts).
       const pages = page.number(data + 16)
       return this.checkPlace(page.number(data), Math.max(pages, 1), `page ${number}`)
     }

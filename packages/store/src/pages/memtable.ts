@@ -7,19 +7,18 @@
 import { PairMap, type RecordKind, type RecordTypes, type StateRecord, type StoredPage } from '../state/index.js'
 import { equals } from 'uint8arrays/equals'
 import type { Backend, BackendChange, BackendTable } from './backend.js'
+import { PageEncoder, pageKey } from './page-rows.js'
 import {
   APPLIED_KEY,
   FORMAT_KEY,
-  keyAfter,
   numberValue,
   isOwnRecord,
-  PageEncoder,
-  pageKey,
   recordKey,
   recordOfKey,
   recordValue,
   STORE_FORMAT
-} from './layout.js'
+} from './record-rows.js'
+import { keyAfter } from './row-bytes.js'
 import { RangeSet } from './range-set.js'
 
 // Estimates of the memory for maps, keys and objects, on the high side. A page adds its bytes.

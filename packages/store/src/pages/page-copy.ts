@@ -2,7 +2,7 @@
 import { crc32c } from '@node-rs/crc32'
 import type { PageMessage } from '@quire/protocol'
 import type { StoredPage } from '../state/index.js'
-import { bodyChecksumOf, type DamagedPage } from './layout.js'
+import { bodyChecksumOf, type DamagedPage } from './page-rows.js'
 
 export type PageAnswer = Extract<PageMessage, { type: 'pageCopy' }>
 

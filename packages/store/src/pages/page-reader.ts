@@ -1,17 +1,8 @@
 import { crc32c } from '@node-rs/crc32'
 import type { StoredPage } from '../state/index.js'
 import type { Backend } from './backend.js'
-import {
-  HEAD_BYTES,
-  PAGE_KEY_BYTES,
-  TAIL_BYTES,
-  TAIL_START,
-  checkBody,
-  checkHead,
-  refuseOrphan,
-  setUint53,
-  viewOf
-} from './layout.js'
+import { HEAD_BYTES, PAGE_KEY_BYTES, TAIL_BYTES, TAIL_START, checkBody, checkHead, refuseOrphan } from './page-rows.js'
+import { setUint53, viewOf } from './row-bytes.js'
 
 /** Pages that are read share buffers of this size. */
 const READ_BUFFER_BYTES = 64 * 1024

@@ -18,24 +18,26 @@ import {
 } from '../state/index.js'
 import type { Backend, BackendChange, BackendUsage, BackendView } from './backend.js'
 import {
-  checkFormat,
-  corruption,
-  DIVERGED_KEY,
-  divergenceValue,
   fileKeyPrefix,
   findDamage,
   type DamagedPage,
-  INSTALLED_KEY,
   PAGE_KEY_BYTES,
   pageKey,
   pageOfKey,
+  readVersion
+} from './page-rows.js'
+import {
+  checkFormat,
+  DIVERGED_KEY,
+  divergenceValue,
+  INSTALLED_KEY,
   readAppliedIndex,
   readDivergence,
   readInstalled,
   readRecords,
-  readVersion,
   type Divergence
-} from './layout.js'
+} from './record-rows.js'
+import { corruption } from './row-bytes.js'
 import { Memtable, type LostPage } from './memtable.js'
 import { PageReader } from './page-reader.js'
 import { SnapshotReader } from './snapshot-pieces.js'

@@ -8,16 +8,9 @@ import { CorruptionError } from '@quire/protocol'
 import { createHash } from 'node:crypto'
 import { compare } from 'uint8arrays/compare'
 import type { BackendView } from './backend.js'
-import {
-  checkPage,
-  checkRecord,
-  fileOfKey,
-  isOwnRecord,
-  keyAfter,
-  orphanedBody,
-  PAGE_KEY_BYTES,
-  pageOfKey
-} from './layout.js'
+import { checkPage, fileOfKey, orphanedBody, PAGE_KEY_BYTES, pageOfKey } from './page-rows.js'
+import { checkRecord, isOwnRecord } from './record-rows.js'
+import { keyAfter } from './row-bytes.js'
 import type { RowsView } from './page-store.js'
 
 export interface WalkDamage {

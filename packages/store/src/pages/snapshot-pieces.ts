@@ -4,7 +4,7 @@
  * A snapshot is the rows of a page store in the order of their keys: the records first, then each page with both of its
  * parts. A piece holds whole rows. A last row counts the rows before it and holds the checksum of all of them, so a
  * receiver notices a missing, repeated or foreign piece. Each row also has the checksums of the page store
- * (layout.ts), which the sender and the receiver check.
+ * (page-rows.ts, record-rows.ts), which the sender and the receiver check.
  */
 import { crc32c } from '@node-rs/crc32'
 import {
@@ -24,18 +24,9 @@ import { compare } from 'uint8arrays/compare'
 import { concat } from 'uint8arrays/concat'
 import { equals } from 'uint8arrays/equals'
 import type { BackendChange, BackendView } from './backend.js'
-import {
-  APPLIED_KEY,
-  checkPage,
-  checkRecord,
-  corruption,
-  FORMAT_KEY,
-  isOwnRecord,
-  orphanedBody,
-  readNumber,
-  STORE_FORMAT,
-  type RowsName
-} from './layout.js'
+import { checkPage, orphanedBody } from './page-rows.js'
+import { APPLIED_KEY, checkRecord, FORMAT_KEY, isOwnRecord, readNumber, STORE_FORMAT } from './record-rows.js'
+import { corruption, type RowsName } from './row-bytes.js'
 
 const key = bytes(32)
 

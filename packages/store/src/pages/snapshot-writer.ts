@@ -1,6 +1,6 @@
 import type { RaftSnapshot } from '@quire/protocol'
 import type { Backend, BackendChange } from './backend.js'
-import { INSTALLED_KEY, snapshotValue } from './layout.js'
+import { INSTALLED_KEY, snapshotValue } from './record-rows.js'
 import { SnapshotPieces } from './snapshot-pieces.js'
 
 /** One commit takes this many bytes of pieces, so that a large snapshot needs few flushes. */

@@ -25,7 +25,7 @@ export const DAMAGE_MUTANTS: readonly Mutant[] = [
   {
     name: 'a page that has lost its head is a hole',
     rule: DAMAGE,
-    file: 'store/dist/pages/layout.js',
+    file: 'store/dist/pages/page-rows.js',
     find: "if (backend.get('bodies', key) !== undefined)\n        throw orphanedBody(backend, key);",
     replace: ''
   },
