@@ -233,7 +233,7 @@ export const raftMessage = union({
   pageWanted: [21, struct({ file: uint, page: uint })],
   /**
    * The sender's copy of the page after the entry at `applied`. Without a `copy`, the page is absent there, or
-   * `damaged`. `crc` is the CRC32C of the bytes.
+   * `damaged`. `crc` is the CRC32C of the bytes; empty `bytes` stand for a page of zeros.
    */
   pageCopy: [
     22,

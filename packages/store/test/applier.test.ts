@@ -67,7 +67,7 @@ describe('appliers', () => {
     expect(disk.length).toBe(1)
     expect(applier.apply(log(2))).toBeUndefined()
     expect(applier.appliedIndex).toBe(6)
-    expect(applier.state.page(2, 1).bytes).toEqual(filled(1))
+    expect(applier.state.page(2, 1).bytes).toEqual(filled(2))
     await disk.step()
     expect(applier.durableIndex).toBe(4)
   })
@@ -84,7 +84,7 @@ describe('appliers', () => {
     const stuckAt = applier.appliedIndex
     await settle()
     expect(applier.appliedIndex).toBe(stuckAt)
-    expect(applier.state.page(2, 0).bytes).toEqual(filled(0))
+    expect(applier.state.page(2, 0).bytes).toEqual(filled(1))
     while (!done) {
       expect(disk.length).toBeGreaterThan(0)
       await disk.step()
@@ -120,7 +120,7 @@ describe('appliers', () => {
     }
     expect(applier.fault).toBeInstanceOf(NoSpaceError)
     expect(applier.appliedIndex).toBeLessThan(entries.length)
-    expect(applier.state.page(2, 0).bytes).toEqual(filled(0))
+    expect(applier.state.page(2, 0).bytes).toEqual(filled(1))
     storage.failWith(undefined)
     for (let i = 0; i < 50; i++) {
       await disk.step()

@@ -1,6 +1,6 @@
 import { crc32c } from '@node-rs/crc32'
 import { describe, expect, it } from 'vitest'
-import { bodyChecksumOf, type DamagedPage } from '../src/pages/page-rows.js'
+import { markOf, type DamagedPage } from '../src/pages/page-rows.js'
 import { judgeCopy, type PageAnswer } from '../src/pages/page-copy.js'
 import { filled, PAGE } from './state-helpers.js'
 
@@ -18,7 +18,7 @@ function judge(given: PageAnswer, head: DamagedPage['head']): ReturnType<typeof 
   return judgeCopy(given, { damage: { head }, appliedIndex: APPLIED, durableIndex: DURABLE, pageSize: PAGE })
 }
 
-const lostBody = { version: 40, bodyChecksum: bodyChecksumOf(good) }
+const lostBody = { version: 40, mark: markOf(good) }
 const lostHead = undefined
 const copy = { version: 40, bytes: good }
 
@@ -37,9 +37,21 @@ describe('the judgement of a copy', () => {
     expect(judge(answer(100, 40, good.subarray(1)), lostHead)).toBe('useless')
   })
 
+  it('a page of zeros comes without bytes, for a head that says so or that is lost', () => {
+    const none = new Uint8Array(0)
+    const zeros = { version: 40, mark: 'zeros' } as const
+    for (const head of [zeros, { version: 40, mark: undefined }, lostHead]) {
+      expect(judge(answer(100, 40, none), head)).toEqual({ version: 40, bytes: undefined })
+    }
+    expect(judge(answer(100, 40, none), lostBody)).toBe('useless')
+    expect(judge(answer(100, 40), zeros)).toBe('useless')
+    const { copy: sent, ...facts } = answer(100, 40, none)
+    expect(judge({ ...facts, copy: { ...sent!, crc: 1 } }, zeros)).toBe('useless')
+  })
+
   it('a page whose checksum nobody knows takes any bytes of its version', () => {
-    expect(judge(answer(100, 40), { version: 40, bodyChecksum: undefined })).toEqual(copy)
-    expect(judge(answer(100, 41), { version: 40, bodyChecksum: undefined })).toBe('useless')
+    expect(judge(answer(100, 40), { version: 40, mark: undefined })).toEqual(copy)
+    expect(judge(answer(100, 41), { version: 40, mark: undefined })).toBe('useless')
   })
 
   it('without a local head, a copy is good if its peer has all entries of the checkpoint, and no entry that is missing here changed it', () => {
@@ -57,7 +69,7 @@ describe('the judgement of a copy', () => {
   })
 
   it('a page that an entry after the checkpoint has lost waits for a peer with that entry', () => {
-    const lost = { version: 95, bodyChecksum: undefined }
+    const lost = { version: 95, mark: undefined }
     expect(judge(answer(94, 40), lost)).toBe('later')
     expect(judge(answer(95, 95), lost)).toEqual({ version: 95, bytes: good })
     expect(judge(answer(95, 40), lost)).toBe('useless')

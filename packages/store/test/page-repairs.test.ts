@@ -94,6 +94,30 @@ it('a page is removed when all other members have none, and lost when one of the
   repairs.stop()
 })
 
+it('a page of zeros is sent and taken without bytes, and a hole is no page', () => {
+  const answers: PageMessage[] = []
+  const pages = [
+    { version: 4, bytes: undefined },
+    { version: 0, bytes: undefined }
+  ] as const
+  const state = { appliedIndex: 9, page: (_file: number, page: number) => pages[page] }
+  const repairs = new PageRepairs({
+    applier: { isReplacing: false, state } as unknown as Applier,
+    clock: new FakeClock(),
+    members: () => ['b'],
+    send: (_to, message) => void answers.push(message)
+  })
+  for (const page of pages.keys()) repairs.receive('b', { type: 'pageWanted', file: 1, page })
+  expect(answers).toMatchObject([{ copy: { version: 4, crc: 0, bytes: new Uint8Array(0) } }, { copy: undefined }])
+
+  const { whole, repairs: damaged, answer } = damagedPeer()
+  damaged.found(1, 2)
+  const { copy } = answers[0] as PageAnswer
+  answer('b', 2, { copy })
+  expect([...whole]).toEqual([[2, { version: 4, bytes: undefined }]])
+  damaged.stop()
+})
+
 it('while the active memtable is full, copies are asked for only if somebody waits for the page', async () => {
   const { clock, asked, applier, repairs, answer, good } = damagedPeer()
   applier.isFull = true

@@ -171,7 +171,7 @@ describe('page stores', () => {
   it('a page store detects each single damaged bit in the head of a page, and damaged bits in its body', async () => {
     const storage = await checkpointed()
     const flips = [
-      ...Array.from({ length: 44 * 8 }, (_, bit) => ['heads', bit] as const),
+      ...Array.from({ length: 45 * 8 }, (_, bit) => ['heads', bit] as const),
       ...[0, 1000, 32_543].map((bit) => ['bodies', bit] as const)
     ]
     for (const [table, bit] of flips) {

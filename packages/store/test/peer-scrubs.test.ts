@@ -199,7 +199,7 @@ describe('peers that compare their states', () => {
   ] as const)('a peer removes %s of a page that no other peer has', async (_, table) => {
     const { damaged, file } = await storeFiles()
     // As if a bit of the key had flipped.
-    const stray = { table, key: pageKey(file + 64, 0), value: new Uint8Array(44).fill(1) }
+    const stray = { table, key: pageKey(file + 64, 0), value: new Uint8Array(45).fill(1) }
     await cluster.run(change(damaged.pages, stray))
     const index = await compared('incomplete')
     await compared('equal', index)

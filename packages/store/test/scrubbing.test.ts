@@ -128,7 +128,7 @@ describe('Scrubbing', () => {
   it('a page with a damaged key is logged, because no page can be named', async () => {
     const peer = setUp({ intervalMs: Infinity })
     await compare(peer)
-    const changed = change(peer.storage, { table: 'heads', key: new Uint8Array(3), value: new Uint8Array(44) })
+    const changed = change(peer.storage, { table: 'heads', key: new Uint8Array(3), value: new Uint8Array(45) })
     await peer.clock.advance(1)
     await changed
     expect(await compare(peer)).toEqual({ index: 10, hash: '' })

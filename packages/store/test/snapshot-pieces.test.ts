@@ -35,6 +35,7 @@ const SMALL_PAGE = 32
 function fillSmall(store: PageStore, value = 1): void {
   store.put('owner', 1, 0, { count: 1, session: 5, epoch: value, seq: 0 })
   for (let page = 0; page < 3; page++) store.write(1, page, { version: value, bytes: filled(value, SMALL_PAGE) })
+  store.write(1, 3, { version: value, bytes: undefined })
 }
 
 /** The value of a record whose checksum matches, with so many bytes. */
@@ -74,7 +75,7 @@ describe('the pieces of a snapshot', () => {
         page: fc.nat(40),
         version: fc.nat(),
         value: fc.nat(255),
-        bytes: fc.constantFrom(4096, 8192, 65_536)
+        bytes: fc.constantFrom(0, 4096, 8192, 65_536)
       }),
       { maxLength: 20 }
     )
@@ -85,7 +86,7 @@ describe('the pieces of a snapshot', () => {
       fc.asyncProperty(pages, records, fc.integer({ min: 1, max: 150_000 }), async (pages, records, maxBytes) => {
         const storage = await storageWith((store) => {
           for (const { file, page, version, value, bytes } of pages) {
-            store.write(file, page, { version, bytes: filled(value, bytes) })
+            store.write(file, page, { version, bytes: bytes === 0 ? undefined : filled(value, bytes) })
           }
           for (const [kind, a, length] of records) {
             if (kind === 'owner') store.put('owner', a, length, { count: 1, session: a, epoch: 1, seq: length })
@@ -113,6 +114,15 @@ describe('the pieces of a snapshot', () => {
     expect(piecesOf(storage, 2 * PAGE + 300)).toHaveLength(2)
     // Each page is larger than a piece. The records, which come first, share one.
     expect(piecesOf(storage, 100).map((piece) => piece.length > PAGE)).toEqual([false, true, true, true, true])
+  })
+
+  it('a page of zeros adds little to a snapshot', async () => {
+    const storage = await storageWith((store) => {
+      for (let page = 0; page < 1000; page++) store.write(1, page, { version: 1, bytes: undefined })
+    })
+    const pieces = piecesOf(storage, 1_000_000)
+    expect(pieces.reduce((sum, { length }) => sum + length, 0)).toBeLessThan(70_000)
+    expect(received(pieces).filter(({ table }) => table !== 'records')).toHaveLength(1000)
   })
 
   it('the last piece of a snapshot takes at most the given bytes together with its last row', async () => {
@@ -186,6 +196,16 @@ describe('damage at the sender of a snapshot', () => {
     }
   })
 
+  it('a page of zeros with a body ends the sending of a snapshot, and the error names the page', async () => {
+    for (const page of [0, 1, 3]) {
+      const storage = await storageWith((store) => {
+        for (let at = 0; at < 4; at++) store.write(1, at, { version: 1, bytes: at === page ? undefined : filled(at) })
+      })
+      await change(storage, { table: 'bodies', key: pageKey(1, page), value: filled(1) })
+      expectRefusal(storage, `page ${page} of file 1: the page is zeros but has a body`)
+    }
+  })
+
   it('a page without a head ends the sending of a snapshot, and the error names the page', async () => {
     for (const page of [0, 1, 3]) {
       const storage = await fourPages()
@@ -233,7 +253,7 @@ describe('the receiver of a snapshot', () => {
   it('the receiver of a snapshot refuses pieces that are missing, repeated, out of order, or of another snapshot', async () => {
     const [pieces, others] = await twoSnapshots()
     expect(pieces.length).toBeGreaterThan(3)
-    expect(received(pieces)).toHaveLength(3 + 2 * 3)
+    expect(received(pieces)).toHaveLength(3 + 2 * 3 + 1)
     for (const at of pieces.keys()) {
       const next = (at + 1) % pieces.length
       const wrong = {
@@ -246,7 +266,7 @@ describe('the receiver of a snapshot', () => {
         expect(() => received(given), `piece ${at} is ${name}`).toThrow(CorruptionError)
       }
     }
-    expect(() => received(pieces.toSpliced(-2, 1))).toThrow('3 records and 3 pages were sent, 3 and 2 have arrived')
+    expect(() => received(pieces.toSpliced(-2, 1))).toThrow('3 records and 4 pages were sent, 3 and 3 have arrived')
   })
 
   it('the receiver of a snapshot refuses rows after the last one', async () => {
@@ -290,7 +310,7 @@ describe('the receiver of a snapshot', () => {
       receiver.add(damaged)
     }
     expect(() => addDamaged(0)).toThrow('the checksum of the record in row 7 does not match')
-    expect(() => addDamaged(pieces.length - 2)).toThrow('page 1 of file 1: the checksum of the page does not match')
+    expect(() => addDamaged(pieces.length - 2)).toThrow('page 2 of file 1: the checksum of the page does not match')
   })
 
   it('the receiver of a snapshot refuses the rows of another entry than the snapshot names', async () => {

@@ -42,7 +42,7 @@ describe('a follower that installs a snapshot', () => {
     expect([follower.applier.appliedIndex, follower.applier.durableIndex]).toEqual([index, index])
     expect(follower.applier.installed).toEqual(snapshotAt(index))
     expect(state.digest()).toBe(leader.digest)
-    expect(state.page(2, 9).bytes).toEqual(filled(9))
+    expect(state.page(2, 9).bytes).toEqual(filled(10))
     await follower.hold(20)
     await leader.hold(20)
     expect(follower.digest).toBe(leader.digest)

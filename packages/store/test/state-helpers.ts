@@ -170,7 +170,7 @@ export function writebackLog(pages: number): CommittedEntry[] {
   })
   for (let page = 0; page < pages; page++) {
     add({ type: 'handover', file: 2, page, from: 0, fromEpoch: 0, to: 1, pages: [undefined], at })
-    add({ type: 'writeback', session: 1, pages: [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page) }], at })
+    add({ type: 'writeback', session: 1, pages: [{ file: 2, page, epoch: 1, seq: 1, bytes: filled(page + 1) }], at })
   }
   return entries
 }
@@ -257,7 +257,7 @@ function commandFrom(machine: StateMachine, [kind, x, y, z]: Choice, at: number,
   }
   const epoch = z % 9 === 0 ? owner.epoch + 1 : owner.epoch
   const diff = { ranges: [{ offset: 16 * y, length: 8 }], bytes: filled(at % 256, z % 16 === 2 ? 7 : 8) }
-  const change = z % 4 === 2 ? diff : { bytes: filled(at % 256) }
+  const change = z % 4 === 2 ? diff : { bytes: filled(z % 5 === 0 ? 0 : at % 256) }
   const dirty = { file, page, epoch, seq: owner.seq + (z % 3), ...change }
   return {
     type: 'writeback',

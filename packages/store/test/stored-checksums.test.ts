@@ -1,3 +1,4 @@
+import { crc32c } from '@node-rs/crc32'
 import { CorruptionError, type ClientMessageOf, type QuireError } from '@quire/protocol'
 import { FakeClock } from '@quire/testing'
 import { beforeEach, describe, expect, it } from 'vitest'
@@ -13,18 +14,20 @@ let damaged: Set<number>
 let repaired: ((error: CorruptionError | undefined) => void) | undefined
 let checksums: StoredChecksums
 let results: (number | QuireError)[]
+let zeros: Set<number>
 
 beforeEach(() => {
   clock = new FakeClock()
   damaged = new Set()
   repaired = undefined
   results = []
+  zeros = new Set()
   const file = { id: FILE, path: '/f', size: 3 * PAGE, pageSize: PAGE, sessions: new Set([SESSION]) }
   const view = {
     file: (id: number) => (id === FILE ? (file as unknown as FileRecord) : undefined),
     page: (id: number, page: number) => {
       if (damaged.has(page)) throw new DamagedPageError('pages', 'a bit flipped', id, page)
-      return { version: 1, bytes: filled(page) }
+      return { version: 1, bytes: zeros.has(page) ? undefined : filled(page + 1) }
     }
   } as StateView
   checksums = new StoredChecksums({
@@ -73,6 +76,15 @@ describe('checksums of stored bytes', () => {
     await clock.advance(10)
     repaired!(new CorruptionError('page 1', undefined, 'no good copy'))
     expect(results).toEqual([expect.any(CorruptionError)])
+  })
+
+  it('the checksum of a page of zeros, which has no bytes, is that of its 4,096 zeros', async () => {
+    zeros.add(1)
+    ask(PAGE, PAGE)
+    ask(PAGE + 5, PAGE)
+    await clock.advance(10)
+    const across = crc32c(filled(2 + 1, 5), crc32c(filled(0, PAGE - 5)))
+    expect(results).toEqual([crc32c(filled(0)), across])
   })
 
   it('nothing is computed after the term', async () => {

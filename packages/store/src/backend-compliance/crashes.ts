@@ -80,7 +80,7 @@ function changesOf(index: number, random: () => number): BackendChange[] {
   const changes = [change('records', [1], [index])]
   for (let key = 0; key < 40; key++) {
     const value = random() < 0.3 ? undefined : filled(index, 200)
-    changes.push({ table: 'heads', key: Uint8Array.of(key), value: value?.subarray(0, 44) })
+    changes.push({ table: 'heads', key: Uint8Array.of(key), value: value?.subarray(0, 45) })
     changes.push({ table: 'bodies', key: Uint8Array.of(key), value })
   }
   return changes

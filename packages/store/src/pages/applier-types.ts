@@ -3,8 +3,8 @@ import type { Clock, RaftSnapshot } from '@quire/protocol'
 import type { Applied, EntryKind, StateView, StoredPage } from '../state/index.js'
 import type { Backend, BackendUsage } from './backend.js'
 import type { DamagedPage } from './page-rows.js'
-import type { Divergence } from './record-rows.js'
 import type { PageStore, RowsView } from './page-store.js'
+import type { Divergence } from './record-rows.js'
 import type { SnapshotReader } from './snapshot-pieces.js'
 
 export interface CommittedEntry {

@@ -10,9 +10,9 @@ import { createStateMachine, type Applied, type StoredPage } from '../state/inde
 import type { Applier, ApplierInit, CommittedEntry } from './applier-types.js'
 import type { Backend, BackendUsage } from './backend.js'
 import type { DamagedPage } from './page-rows.js'
-import type { Divergence } from './record-rows.js'
 import type { PageStore, RowsView } from './page-store.js'
 import { Pauses } from './pauses.js'
+import type { Divergence } from './record-rows.js'
 import type { SnapshotReader } from './snapshot-pieces.js'
 
 /** Restores the state machine from the store. Throws CorruptionError. */

@@ -8,6 +8,7 @@ import { PairMap, type RecordKind, type RecordTypes, type StateRecord, type Stor
 import { equals } from 'uint8arrays/equals'
 import type { Backend, BackendChange, BackendTable } from './backend.js'
 import { PageEncoder, pageKey } from './page-rows.js'
+import { RangeSet } from './range-set.js'
 import {
   APPLIED_KEY,
   FORMAT_KEY,
@@ -19,7 +20,6 @@ import {
   STORE_FORMAT
 } from './record-rows.js'
 import { keyAfter } from './row-bytes.js'
-import { RangeSet } from './range-set.js'
 
 // Estimates of the memory for maps, keys and objects, on the high side. A page adds its bytes.
 const PAGE_OVERHEAD_BYTES = 256
@@ -42,7 +42,7 @@ const RECORD_BYTES: { readonly [K in RecordKind]: number } = {
 /** A page whose bytes are lost: see `StateStore.lose`. */
 export interface LostPage {
   readonly version: number
-  readonly bytes: undefined
+  readonly bytes: 'lost'
 }
 
 type Records = { readonly [K in RecordKind]: PairMap<RecordTypes[K] | null> }
@@ -133,7 +133,7 @@ export class Memtable {
     // In the order of keys, in which LMDB finds the place of a row near that of the row before.
     for (const file of [...this.written.firsts()].sort((a, b) => a - b)) {
       for (const [page, { version, bytes }] of [...this.written.inner(file)].sort(([a], [b]) => a - b)) {
-        const { key, head, body } = encoder.encode(file, page, version, bytes)
+        const { key, head, body } = encoder.encode(file, page, version, bytes ?? 'zeros')
         yield { table: 'heads', key, value: head }
         yield { table: 'bodies', key, value: body }
       }
@@ -163,7 +163,9 @@ export class Memtable {
 }
 
 function sizeOf(stored: StoredPage | LostPage | undefined): number {
-  return stored === undefined ? 0 : PAGE_OVERHEAD_BYTES + (stored.bytes?.length ?? 0)
+  if (stored === undefined) return 0
+  const { bytes } = stored
+  return PAGE_OVERHEAD_BYTES + (bytes === undefined || bytes === 'lost' ? 0 : bytes.length)
 }
 
 /** Yields the removal of each row that `backend` has in the range. */

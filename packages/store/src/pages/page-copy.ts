@@ -2,7 +2,7 @@
 import { crc32c } from '@node-rs/crc32'
 import type { PageMessage } from '@quire/protocol'
 import type { StoredPage } from '../state/index.js'
-import { bodyChecksumOf, type DamagedPage } from './page-rows.js'
+import { markOf, type DamagedPage } from './page-rows.js'
 
 export type PageAnswer = Extract<PageMessage, { type: 'pageCopy' }>
 
@@ -41,11 +41,8 @@ export function judgeCopy(answer: PageAnswer, wanted: Wanted): StoredPage | NoCo
   if (!isVersion && applied < Math.max(durableIndex, head?.version ?? 0)) return 'later'
   if (copy === undefined) return head === undefined ? 'absent' : 'useless'
   if (head !== undefined && !isVersion) return 'useless'
-  return isWhole(copy, damage, pageSize) ? { version: copy.version, bytes: copy.bytes } : 'useless'
-}
-
-function isWhole({ bytes, crc }: NonNullable<PageAnswer['copy']>, { head }: DamagedPage, pageSize: number): boolean {
-  if (bytes.length !== pageSize || crc32c(bytes) !== crc) return false
-  const expected = head?.bodyChecksum
-  return expected === undefined || expected === bodyChecksumOf(bytes)
+  const isWhole = (copy.bytes.length === 0 || copy.bytes.length === pageSize) && crc32c(copy.bytes) === copy.crc
+  const bytes = copy.bytes.length === 0 ? undefined : copy.bytes
+  const isGood = isWhole && (head?.mark === undefined || head.mark === markOf(bytes))
+  return isGood ? { version: copy.version, bytes } : 'useless'
 }

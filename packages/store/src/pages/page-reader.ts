@@ -1,7 +1,16 @@
 import { crc32c } from '@node-rs/crc32'
 import type { StoredPage } from '../state/index.js'
 import type { Backend } from './backend.js'
-import { HEAD_BYTES, PAGE_KEY_BYTES, TAIL_BYTES, TAIL_START, checkBody, checkHead, refuseOrphan } from './page-rows.js'
+import {
+  HEAD_BYTES,
+  PAGE_KEY_BYTES,
+  TAIL_BYTES,
+  TAIL_START,
+  checkBody,
+  checkHead,
+  readMark,
+  refuseOrphan
+} from './page-rows.js'
 import { setUint53, viewOf } from './row-bytes.js'
 
 /** Pages that are read share buffers of this size. */
@@ -34,11 +43,13 @@ export class PageReader {
     head.set(lent)
     if (crc32c(this.covered) !== view.getUint32(this.covered.length, true)) checkHead(backend, key, head)
     const body = backend.get('bodies', key)
-    checkBody(backend, key, view.getUint32(PAGE_KEY_BYTES + 8, true), body)
+    checkBody(backend, key, readMark(view, PAGE_KEY_BYTES), body)
+    const version = view.getFloat64(PAGE_KEY_BYTES, true)
+    if (body === undefined) return { version, bytes: undefined }
     const bytes = this.take(body.length + TAIL_BYTES)
     bytes.set(body)
     bytes.set(this.tail, body.length)
-    return { version: view.getFloat64(PAGE_KEY_BYTES, true), bytes }
+    return { version, bytes }
   }
 
   private take(length: number): Uint8Array {

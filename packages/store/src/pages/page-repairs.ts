@@ -43,6 +43,8 @@ const MAX_ASKED = 16
 /** Further damaged pages are forgotten, and found again. */
 const MAX_REPAIRS = 65_536
 const RETRY_MS = 500
+/** Stands for a page of zeros, whose bytes do not travel. */
+const NO_BYTES = new Uint8Array(0)
 
 /**
  * Asks the other members for their copies of damaged pages until one may take the place of the damaged one, an entry
@@ -98,8 +100,9 @@ export class PageRepairs {
     const { state } = this.init.applier
     const facts = { type: 'pageCopy', file, page, applied: state.appliedIndex } as const
     try {
-      const { version, bytes } = state.page(file, page)
-      const copy = bytes && { version, crc: crc32c(bytes), bytes }
+      const { version, bytes = NO_BYTES } = state.page(file, page)
+      // A hole has no version.
+      const copy = version === 0 ? undefined : { version, crc: crc32c(bytes), bytes }
       return { ...facts, damaged: false, copy }
     } catch (error) {
       if (!(error instanceof DamagedPageError)) throw error
@@ -123,7 +126,7 @@ export class PageRepairs {
       this.giveUp(repair)
       return this.pump()
     }
-    this.repairWith(repair, { version: judged.version, bytes: judged.bytes.slice() }, from)
+    this.repairWith(repair, { version: judged.version, bytes: judged.bytes?.slice() }, from)
     this.pump()
   }
 

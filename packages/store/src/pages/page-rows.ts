@@ -6,16 +6,20 @@
  * bytes of the page, and fills LMDB's pages exactly. The head holds these 28 bytes, the version and the checksums; many
  * heads share a page of LMDB. docs/storage.md has the measurements.
  *
- *   head: version f64 | CRC32C of the body u32 | last 28 bytes | CRC32C of key and head u32
+ *   head: version f64 | CRC32C of the body u32 | zeros u8 | last 28 bytes | CRC32C of key and head u32
+ *
+ * `zeros` is 1 for a page whose bytes are all zeros. Such a page has no body. Otherwise `zeros` is 0, and a page
+ * without a body is damaged.
  */
 import { crc32c } from '@node-rs/crc32'
-import type { CorruptionError } from '@quire/protocol'
 import { DamagedPageError } from '../state/index.js'
 import type { Backend } from './backend.js'
 import { corruption, getUint53, setUint53, viewOf, type RowsName } from './row-bytes.js'
 
 export const TAIL_BYTES = 28
-export const TAIL_START = 12
+const CHECKSUM_START = 8
+const ZEROS_START = 12
+export const TAIL_START = 13
 export const HEAD_BYTES = TAIL_START + TAIL_BYTES + 4
 
 export const PAGE_KEY_BYTES = 16
@@ -40,11 +44,14 @@ export function pageOfKey(key: Uint8Array): number {
   return getUint53(viewOf(key), 8)
 }
 
-/** The two values of a page. A page whose bytes are lost has no body, which makes it a damaged one for every reader. */
+/** The two values of a page. A page of zeros, or one whose bytes are lost, has no body. */
 export interface PageRows {
   readonly head: Uint8Array
   readonly body: Uint8Array | undefined
 }
+
+/** What a head says of the body: its checksum, or 'zeros' if all bytes are zeros, so that there is none. */
+export type BodyMark = number | 'zeros'
 
 /** Pages whose keys and heads share a buffer. */
 const PAGES_PER_BUFFER = 1024
@@ -55,17 +62,26 @@ export class PageEncoder {
   private view = viewOf(this.bytes)
   private next = 0
 
-  /** Splits a page into its two values. `body` is a view of the page; undefined if the bytes of the page are lost. */
-  encode(file: number, page: number, version: number, bytes: Uint8Array | undefined): PageRows & { key: Uint8Array } {
+  /**
+   * Splits a page into its two values. `body` is a view of `bytes`. A page whose bytes are lost is a damaged one for
+   * every reader.
+   */
+  encode(
+    file: number,
+    page: number,
+    version: number,
+    bytes: Uint8Array | 'zeros' | 'lost'
+  ): PageRows & { key: Uint8Array } {
     const start = this.take()
     const headStart = start + PAGE_KEY_BYTES
     const end = headStart + HEAD_BYTES
-    const body = bytes?.subarray(0, bytes.length - TAIL_BYTES)
+    const body = typeof bytes === 'string' ? undefined : bytes.subarray(0, bytes.length - TAIL_BYTES)
     setUint53(this.view, start, file)
     setUint53(this.view, start + 8, page)
     this.view.setFloat64(headStart, version, true)
-    this.view.setUint32(headStart + 8, body === undefined ? 0 : crc32c(body), true)
-    if (bytes !== undefined) this.bytes.set(bytes.subarray(bytes.length - TAIL_BYTES), headStart + TAIL_START)
+    this.view.setUint32(headStart + CHECKSUM_START, body === undefined ? 0 : crc32c(body), true)
+    this.view.setUint8(headStart + ZEROS_START, bytes === 'zeros' ? 1 : 0)
+    if (typeof bytes !== 'string') this.bytes.set(bytes.subarray(bytes.length - TAIL_BYTES), headStart + TAIL_START)
     this.view.setUint32(end - 4, crc32c(this.bytes.subarray(start, end - 4)), true)
     return { key: this.bytes.subarray(start, headStart), head: this.bytes.subarray(headStart, end), body }
   }
@@ -93,11 +109,11 @@ export function readVersion(backend: Backend, key: Uint8Array): number {
 }
 
 /**
- * What a backend knows of a damaged page: its head, unless that is what is damaged. The bytes of a good copy have this
- * version, and the checksum if there was a body once.
+ * What a backend knows of a damaged page: its head, unless that is what is damaged. A good copy has this version, and
+ * bytes with this mark. Nobody knows the mark of a lost page.
  */
 export interface DamagedPage {
-  readonly head: { readonly version: number; readonly bodyChecksum: number | undefined } | undefined
+  readonly head: { readonly version: number; readonly mark: BodyMark | undefined } | undefined
 }
 
 /** Returns undefined for a page that is good or absent. */
@@ -113,57 +129,53 @@ export function findDamage(backend: Backend, key: Uint8Array): DamagedPage | und
   }
   if (head === undefined || !isHead(key, head)) return { head: undefined }
   const view = viewOf(head)
-  const checksum = view.getUint32(8, true)
-  // Of a lost page, nobody knows the checksum.
-  const bodyChecksum = checksum === 0 ? undefined : checksum
-  return { head: { version: view.getFloat64(0, true), bodyChecksum } }
+  const mark = readMark(view, 0)
+  return { head: { version: view.getFloat64(0, true), mark: mark === 0 ? undefined : mark } }
 }
 
-/** The checksum that the head of a page with these bytes has for its body. */
-export function bodyChecksumOf(bytes: Uint8Array): number {
-  return crc32c(bytes.subarray(0, bytes.length - TAIL_BYTES))
+/** Reads the mark of the head at `headStart`. A lost page has the mark 0. */
+export function readMark(view: DataView, headStart: number): BodyMark {
+  return view.getUint8(headStart + ZEROS_START) === 1 ? 'zeros' : view.getUint32(headStart + CHECKSUM_START, true)
+}
+
+/** The mark of a page with these bytes. undefined: all zeros. */
+export function markOf(bytes: Uint8Array | undefined): BodyMark {
+  return bytes === undefined ? 'zeros' : crc32c(bytes.subarray(0, bytes.length - TAIL_BYTES))
 }
 
 /**
- * Throws DamagedPageError unless the two rows form the page of `key`; `body` is undefined if it is missing. Throws
+ * Throws DamagedPageError unless the two rows form the page of `key`; a row that is missing is undefined. Throws
  * CorruptionError if `key` is that of no page.
  */
 export function checkPage(
   rows: RowsName,
   key: Uint8Array,
-  head: Uint8Array,
+  head: Uint8Array | undefined,
   body: Uint8Array | undefined
-): asserts body is Uint8Array {
-  checkPageKey(rows, key)
+): asserts head is Uint8Array {
+  if (key.length !== PAGE_KEY_BYTES) throw corruption(rows, `a page has a key of ${key.length} bytes`)
+  if (head === undefined) throw orphanedBody(rows, key)
   checkHead(rows, key, head)
-  checkBody(rows, key, viewOf(head).getUint32(8, true), body)
+  checkBody(rows, key, readMark(viewOf(head), 0), body)
 }
 
-/** A page that has lost its head is damaged. Without the look at its body it would read as zeros. */
+/** A page that has lost its head is damaged. Without the look at its body it would read as a hole. */
 export function refuseOrphan(backend: Backend, key: Uint8Array): void {
   if (backend.get('bodies', key) !== undefined) throw orphanedBody(backend, key)
 }
 
-/** Returns the error for a body under a key that has no head. */
-export function orphanedBody(rows: RowsName, key: Uint8Array): CorruptionError {
-  checkPageKey(rows, key)
+function orphanedBody(rows: RowsName, key: Uint8Array): DamagedPageError {
   return damaged(rows, key, 'the page has a body but no head')
 }
 
-function checkPageKey(rows: RowsName, key: Uint8Array): void {
-  if (key.length !== PAGE_KEY_BYTES) throw corruption(rows, `a page has a key of ${key.length} bytes`)
-}
-
-export function checkBody(
-  rows: RowsName,
-  key: Uint8Array,
-  checksum: number,
-  body: Uint8Array | undefined
-): asserts body is Uint8Array {
-  if (body === undefined) throw damaged(rows, key, 'the page has a head but no body')
-  if (crc32c(body) !== checksum) {
-    throw damaged(rows, key, 'the checksum of the page does not match')
+/** Throws DamagedPageError unless the body is the one that `mark` stands for. */
+export function checkBody(rows: RowsName, key: Uint8Array, mark: BodyMark, body: Uint8Array | undefined): void {
+  if (mark === 'zeros') {
+    if (body !== undefined) throw damaged(rows, key, 'the page is zeros but has a body')
+    return
   }
+  if (body === undefined) throw damaged(rows, key, 'the page has a head but no body')
+  if (crc32c(body) !== mark) throw damaged(rows, key, 'the checksum of the page does not match')
 }
 
 export function checkHead(backend: RowsName, key: Uint8Array, head: Uint8Array): void {

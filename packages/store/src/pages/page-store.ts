@@ -17,14 +17,16 @@ import {
   type StoredPage
 } from '../state/index.js'
 import type { Backend, BackendChange, BackendUsage, BackendView } from './backend.js'
+import { Memtable, type LostPage } from './memtable.js'
+import { PageReader } from './page-reader.js'
 import {
   fileKeyPrefix,
   findDamage,
-  type DamagedPage,
   PAGE_KEY_BYTES,
   pageKey,
   pageOfKey,
-  readVersion
+  readVersion,
+  type DamagedPage
 } from './page-rows.js'
 import {
   checkFormat,
@@ -38,8 +40,6 @@ import {
   type Divergence
 } from './record-rows.js'
 import { corruption } from './row-bytes.js'
-import { Memtable, type LostPage } from './memtable.js'
-import { PageReader } from './page-reader.js'
 import { SnapshotReader } from './snapshot-pieces.js'
 
 export interface PageStoreInit {
@@ -169,7 +169,7 @@ class MemtableStore implements PageStore {
     const changed = this.changed(file, page)
     if (changed === undefined) return this.reader.read(this.backend, file, page)
     if (changed === null) return undefined
-    if (changed.bytes === undefined) throw this.lost(file, page)
+    if (changed.bytes === 'lost') throw this.lost(file, page)
     return changed
   }
 
@@ -200,15 +200,15 @@ class MemtableStore implements PageStore {
   }
 
   lose(file: number, page: number, version: number): void {
-    this.active.write(file, page, { version, bytes: undefined })
+    this.active.write(file, page, { version, bytes: 'lost' })
     this.init.onLost?.(file, page)
   }
 
   damage(file: number, page: number): DamagedPage | undefined {
     const changed = this.changed(file, page)
     if (changed === undefined) return findDamage(this.backend, pageKey(file, page))
-    if (changed === null || changed.bytes !== undefined) return undefined
-    return { head: { version: changed.version, bodyChecksum: undefined } }
+    if (changed?.bytes !== 'lost') return undefined
+    return { head: { version: changed.version, mark: undefined } }
   }
 
   repair(file: number, page: number, copy: StoredPage | undefined): void {

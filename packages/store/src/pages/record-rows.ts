@@ -25,7 +25,7 @@ import { corruption, getUint53, setUint53, viewOf, type RowsName } from './row-b
 /**
  * Rises with each change of the rows of pages (page-rows.ts) or records. The page store refuses every other format.
  */
-export const STORE_FORMAT = 3
+export const STORE_FORMAT = 4
 
 const KIND_TAGS: { readonly [K in RecordKind]: number } = {
   config: 2,

@@ -1,17 +1,17 @@
 /**
  * A walk over all rows of a page store, which checks each of them and hashes those that all peers share.
  *
- * Equal states give equal hashes. A head holds the version of its page, the checksum of the body and the last bytes, so
- * the hash covers bodies without reading them twice. It says nothing if a row is damaged.
+ * Equal states give equal hashes. A head holds the version of its page, the checksum of the body and the last bytes, or
+ * says that all bytes are zeros, so the hash covers bodies without reading them twice. It says nothing if a row is
+ * damaged.
  */
 import { CorruptionError } from '@quire/protocol'
 import { createHash } from 'node:crypto'
-import { compare } from 'uint8arrays/compare'
 import type { BackendView } from './backend.js'
-import { checkPage, fileOfKey, orphanedBody, PAGE_KEY_BYTES, pageOfKey } from './page-rows.js'
-import { checkRecord, isOwnRecord } from './record-rows.js'
-import { keyAfter } from './row-bytes.js'
+import { joinedRows } from './joined-rows.js'
+import { checkPage, fileOfKey, PAGE_KEY_BYTES, pageOfKey } from './page-rows.js'
 import type { RowsView } from './page-store.js'
+import { checkRecord, isOwnRecord } from './record-rows.js'
 
 export interface WalkDamage {
   /** Undefined if the key itself is damaged, so that the page is unknown. */
@@ -101,52 +101,19 @@ export class ScrubWalk {
     return true
   }
 
+  /** Returns false if the slice is full. */
   private walkPages(slice: Slice): boolean {
-    while (!slice.isFull) {
-      const stop = this.walkPairs(slice)
-      if (stop === 'end') return true
-      // A head without a body, or a body without a head. Both tables are in step again behind it.
-      if (stop !== 'full') this.next = keyAfter(stop)
-    }
-    return false
-  }
-
-  /** Walks over heads and bodies until a key is only in one of the tables, which it returns. */
-  private walkPairs(slice: Slice): Uint8Array | 'full' | 'end' {
-    const bodies = this.view.from('bodies', this.next)[Symbol.iterator]()
-    try {
-      for (const [lentKey, lentHead] of this.view.from('heads', this.next)) {
-        // Copies, because the views are valid only until the next row.
-        const [key, head] = [lentKey.slice(), lentHead.slice()]
-        const { value: found } = bodies.next()
-        const order = found === undefined ? 1 : compare(found[0], key)
-        if (slice.isFull) {
-          // The next slice begins with the body if that has no head.
-          this.next = order < 0 ? found![0].slice() : key
-          return 'full'
-        }
-        if (order < 0) return this.orphan(slice, found![0].slice())
-        const body = order === 0 ? found![1] : undefined
-        slice.add(key.length + head.length + (body?.length ?? 0))
-        const reason = this.damage(() => checkPage(this.name, key, head, body))
-        if (reason === undefined) this.add(key, head)
-        else slice.damagedPages.push(damagedPage(key, reason))
-        if (order > 0) return key
+    for (const { key, head, body } of joinedRows(this.view, this.next)) {
+      if (slice.isFull) {
+        this.next = key
+        return false
       }
-      const { value: left } = bodies.next()
-      return left === undefined ? 'end' : this.orphan(slice, left[0].slice())
-    } finally {
-      bodies.return?.()
+      slice.add(key.length + (head?.length ?? 0) + (body?.length ?? 0))
+      const reason = this.damage(() => checkPage(this.name, key, head, body))
+      if (reason === undefined) this.add(key, head!)
+      else slice.damagedPages.push(damagedPage(key, reason))
     }
-  }
-
-  private orphan(slice: Slice, key: Uint8Array): Uint8Array {
-    slice.add(key.length)
-    const reason = this.damage(() => {
-      throw orphanedBody(this.name, key)
-    })
-    slice.damagedPages.push(damagedPage(key, reason!))
-    return key
+    return true
   }
 
   private add(key: Uint8Array, value: Uint8Array): void {

@@ -13,6 +13,7 @@ import {
   encode,
   MAX_ENTRY_BYTES,
   MAX_PAGE_BYTES,
+  optional,
   Reader,
   struct,
   uint,
@@ -20,11 +21,11 @@ import {
   Writer,
   type TypeOf
 } from '@quire/protocol'
-import { compare } from 'uint8arrays/compare'
 import { concat } from 'uint8arrays/concat'
 import { equals } from 'uint8arrays/equals'
 import type { BackendChange, BackendView } from './backend.js'
-import { checkPage, orphanedBody } from './page-rows.js'
+import { joinedRows } from './joined-rows.js'
+import { checkPage } from './page-rows.js'
 import { APPLIED_KEY, checkRecord, FORMAT_KEY, isOwnRecord, readNumber, STORE_FORMAT } from './record-rows.js'
 import { corruption, type RowsName } from './row-bytes.js'
 
@@ -33,7 +34,8 @@ const key = bytes(32)
 /** Tags are part of the format. */
 const row = union({
   record: [1, struct({ key, value: bytes(MAX_ENTRY_BYTES) })],
-  page: [2, struct({ key, head: bytes(64), body: bytes(MAX_PAGE_BYTES) })],
+  /** A page of zeros has no body. */
+  page: [2, struct({ key, head: bytes(64), body: optional(bytes(MAX_PAGE_BYTES)) })],
   /** The last row. `crc` is the CRC32C of all rows before it. */
   end: [3, struct({ records: uint, pages: uint, crc: uint })]
 })
@@ -111,25 +113,13 @@ export class SnapshotReader {
   }
 
   private readPages(writer: Writer, maxBytes: number): boolean {
-    const bodies = this.view.from('bodies', this.next)[Symbol.iterator]()
-    try {
-      for (const [lentKey, lentHead] of this.view.from('heads', this.next)) {
-        // Copies, because the views are valid only until the next row.
-        const [key, head] = [lentKey.slice(), lentHead.slice()]
-        const { value: found } = bodies.next()
-        if (found !== undefined && compare(found[0], key) < 0) throw orphanedBody(this.name, found[0])
-        const body = found !== undefined && equals(found[0], key) ? found[1] : undefined
-        checkPage(this.name, key, head, body)
-        if (isFull(writer, key.length + head.length + body.length, maxBytes)) return this.stopAt(key)
-        row.write(writer, { type: 'page', key, head, body })
-        this.sums = { ...this.sums, pages: this.sums.pages + 1 }
-      }
-      const { value: left } = bodies.next()
-      if (left !== undefined) throw orphanedBody(this.name, left[0])
-      return true
-    } finally {
-      bodies.return?.()
+    for (const { key, head, body } of joinedRows(this.view, this.next)) {
+      checkPage(this.name, key, head, body)
+      if (isFull(writer, key.length + head.length + (body?.length ?? 0), maxBytes)) return this.stopAt(key)
+      row.write(writer, { type: 'page', key, head, body })
+      this.sums = { ...this.sums, pages: this.sums.pages + 1 }
     }
+    return true
   }
 
   private stopAt(lent: Uint8Array): false {
@@ -205,10 +195,8 @@ export class SnapshotPieces {
     if (found.type === 'page') {
       checkPage(this.name, found.key, found.head, found.body)
       this.sums = { records, pages: pages + 1, crc }
-      return [
-        { table: 'heads', key: found.key, value: found.head },
-        { table: 'bodies', key: found.key, value: found.body }
-      ]
+      const head: BackendChange = { table: 'heads', key: found.key, value: found.head }
+      return found.body === undefined ? [head] : [head, { table: 'bodies', key: found.key, value: found.body }]
     }
     checkRecord(this.name, found.key, found.value)
     if (equals(found.key, APPLIED_KEY)) this.appliedIndex = readNumber(this.name, APPLIED_KEY, found.value)

@@ -4,10 +4,11 @@ import { DamagedPageError } from './damaged-page.js'
 import type { Namespace } from './namespace.js'
 import { OwnerBatch } from './owner-batch.js'
 import type { Owners } from './owners.js'
-import type { StateStore } from './records.js'
+import type { StateStore, StoredPage } from './records.js'
 import type { Sessions } from './sessions.js'
 import { cutPage, endOfPages, firstPageBeyond, isWithin, isWriteOf, ownerPage, releasedPages } from './units.js'
 import type { Applied, FileId, FileRecord, PageHandover, PageOwner, SessionId, WrittenPage } from './view.js'
+import { isZeros } from './zeros.js'
 
 /** Applies the parts of entries that change pages or their owners. */
 export class PageChanges {
@@ -98,11 +99,11 @@ export class PageChanges {
       return true
     }
     return this.changeStored(index, file, page, at, (stored) => {
-      // The writeback before has stored bytes.
+      // The writeback before has stored the page.
       if (stored === undefined && seq > 1) {
         throw new DamagedPageError(`page ${page} of file ${file.id}`, 'its rows are missing', file.id, page)
       }
-      const patched = stored === undefined ? new Uint8Array(file.pageSize) : new Uint8Array(stored)
+      const patched = copyOf(stored, file.pageSize)
       patchPage(patched, { ranges, bytes })
       return patched
     })
@@ -126,23 +127,23 @@ export class PageChanges {
 
   /** Stores zeros beyond the new end in the page, because they must appear if the file grows again. */
   private cutStored(index: number, file: FileRecord, page: number, at: number, size: number): void {
-    this.changeStored(index, file, page, at, (stored) => stored && new Uint8Array(stored), size)
+    this.changeStored(index, file, page, at, (stored) => stored && copyOf(stored, file.pageSize), size)
   }
 
   /**
-   * Stores what `change` makes of the stored bytes; nothing if that is undefined. Without bytes, there is a hole.
-   * Returns false if the stored bytes are damaged.
+   * Stores what `change` makes of the stored page; nothing if that is undefined. A hole is no stored page. Returns
+   * false if the stored page is damaged.
    */
   private changeStored(
     index: number,
     file: FileRecord,
     page: number,
     at: number,
-    change: (stored: Uint8Array | undefined) => Uint8Array | undefined,
+    change: (stored: StoredPage | undefined) => Uint8Array | undefined,
     size = file.size
   ): boolean {
     try {
-      const bytes = change(this.store.read(file.id, page)?.bytes)
+      const bytes = change(this.store.read(file.id, page))
       if (bytes !== undefined) this.storePage(index, file, page, bytes, at, size)
       return true
     } catch (error) {
@@ -204,9 +205,15 @@ export class PageChanges {
     // Zeros beyond the end, or a file that grows would show these bytes.
     const end = size - page * file.pageSize
     if (end < stored.length) stored.fill(0, Math.max(0, end))
-    this.store.write(file.id, page, { version: index, bytes: stored })
+    // Each peer must decide alike, so only the bytes count.
+    this.store.write(file.id, page, { version: index, bytes: isZeros(stored) ? undefined : stored })
     this.namespace.change(file.id, { version: index, modifiedAt: at })
   }
+}
+
+/** The bytes of the page, to be changed. A hole is zeros. */
+function copyOf(stored: StoredPage | undefined, pageSize: number): Uint8Array {
+  return stored?.bytes === undefined ? new Uint8Array(pageSize) : new Uint8Array(stored.bytes)
 }
 
 /** Whether the page of writeback `stored` is what the write is based on. A write that is not newer needs no base. */

@@ -88,10 +88,11 @@ export function decodeRecord<K extends RecordKind>(kind: K, bytes: Uint8Array): 
   return decode(codec, bytes)
 }
 
-/** A stored page of `pageSize` bytes, which must not change. `version` is the log index of the entry that wrote it. */
+/** A stored page. `version` is the log index of the entry that wrote it. */
 export interface StoredPage {
   readonly version: number
-  readonly bytes: Uint8Array
+  /** `pageSize` bytes, which must not change. undefined: all zeros. A page of zeros never has bytes. */
+  readonly bytes: Uint8Array | undefined
 }
 
 /** Provides pages to the state machine. A page is absent if no entry has written it since its last removal. */

@@ -3,6 +3,7 @@ export const ACTION_WEIGHTS = {
   write: 5,
   writeAcross: 0.7,
   writeFile: 1,
+  writeZeros: 0.3,
   extend: 0.5,
   read: 5,
   readAcross: 1,

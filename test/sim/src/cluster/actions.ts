@@ -32,6 +32,13 @@ class OpenFileActions extends PrivateActions implements Actions {
     return this.put('file', this.page() * PAGE_BYTES + random.pick(SPOTS), SPOT_BYTES)
   }
 
+  /** Over a page up to the end of the file, so that peers store it without bytes. */
+  writeZeros(): Promise<void> {
+    const offset = this.page() * PAGE_BYTES
+    const length = Math.min(PAGE_BYTES, Math.max(SPOT_BYTES, this.size - offset))
+    return this.putBytes('mapping', offset, new Uint8Array(length))
+  }
+
   /** At the end of the file, or a little beyond it. */
   extend(): Promise<void> {
     const { random, settings } = this.program.init
@@ -124,11 +131,13 @@ class OpenFileActions extends PrivateActions implements Actions {
   }
 
   private put(how: 'mapping' | 'file', offset: number, length: number): Promise<void> {
-    const { history } = this.program.init
-    const bytes = history.nextValue(length)
+    return this.putBytes(how, offset, this.program.init.history.nextValue(length))
+  }
+
+  private putBytes(how: 'mapping' | 'file', offset: number, bytes: Uint8Array): Promise<void> {
     const options = this.program.options()
     const facts = { value: hex(bytes), ...(how === 'mapping' && { grew: false }) }
-    return this.writing('write', offset, length, facts, () =>
+    return this.writing('write', offset, bytes.length, facts, () =>
       how === 'mapping'
         ? this.handle.mapping.write(offset, bytes, options)
         : this.handle.file.write(offset, bytes, options)

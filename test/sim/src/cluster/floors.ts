@@ -19,6 +19,7 @@ export const FLOORS: readonly (readonly [string, number])[] = [
   ['pages written back as diffs', 20_000],
   ['pages handed over as diffs', 6000],
   ['orders repeated for a whole page', 170],
+  ['pages stored as zeros', 1200],
   ['holds', 200],
   ['BusyError', 120],
   ['private writes', 5000],

@@ -10,6 +10,7 @@ import { MAPPING_MUTANTS } from './mutants-mapping.js'
 import { MEMBERSHIP_MUTANTS } from './mutants-membership.js'
 import { SCRUB_MUTANTS } from './mutants-scrubs.js'
 import { SNAPSHOT_MUTANTS } from './mutants-snapshots.js'
+import { ZERO_MUTANTS } from './mutants-zeros.js'
 
 const MUTANTS: readonly Mutant[] = [
   ...LEADER_MUTANTS,
@@ -17,6 +18,7 @@ const MUTANTS: readonly Mutant[] = [
   ...SNAPSHOT_MUTANTS,
   ...SCRUB_MUTANTS,
   ...DAMAGE_MUTANTS,
+  ...ZERO_MUTANTS,
   ...CLIENT_MUTANTS,
   ...DIFF_MUTANTS,
   ...IDENTITY_MUTANTS,

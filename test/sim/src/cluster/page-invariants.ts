@@ -154,7 +154,9 @@ export class PageInvariants {
   }
 
   private commit(state: StateView, file: number, page: number): void {
-    this.model(file, page).committed = state.page(file, page).bytes ?? ZEROS
+    const { version, bytes } = state.page(file, page)
+    if (version !== 0 && bytes === undefined) this.coverage.add('pages stored as zeros')
+    this.model(file, page).committed = bytes ?? ZEROS
   }
 
   private model(file: number, page: number): PageModel {

@@ -19,7 +19,7 @@ import { watchDisk } from './watched-disk.js'
 import { WatchedRows } from './watched-rows.js'
 
 /** The parts of a page in its two rows (docs/storage.md, Layout). */
-const HEAD_BYTES = 44
+const HEAD_BYTES = 45
 const TAIL_BYTES = 28
 
 export interface PeerWorld {
