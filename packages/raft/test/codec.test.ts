@@ -1,5 +1,6 @@
 import {
   CodecError,
+  CorruptionError,
   decode,
   encode,
   MAX_APPEND_BYTES,
@@ -17,8 +18,14 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { BatchEncoder, encodeBatch, inspectBatch, type BatchContent } from '../src/log/batch.js'
 import { SECTOR_BYTES } from '../src/log/disk.js'
-import { FIRST_BASE } from '../src/log/segment-base.js'
-import { encodeSegmentHeader, parseSegmentName, readSegmentHeader, segmentName } from '../src/log/segment.js'
+import {
+  encodeSegmentHeader,
+  parseSegmentName,
+  readSegmentHeader,
+  segmentHeaderBytes,
+  segmentName,
+  type SegmentHeader
+} from '../src/log/segment.js'
 
 const uint = fc.oneof(fc.nat(300), fc.maxSafeNat())
 const nodeId = fc.string({ minLength: 1, maxLength: 40 })
@@ -75,10 +82,24 @@ const base = fc.record({
   prevTerm: uint,
   hardState,
   configuration: fc.option(entry, { nil: undefined }),
-  reset: fc.boolean()
+  before: fc.option(
+    fc.record({
+      prevIndex: uint,
+      extents: fc.array(fc.record({ first: uint, last: uint, offset: uint, batch: uint, bytes: uint, size: uint })),
+      terms: fc.array(fc.record({ index: uint, term: uint })),
+      configurations: fc.array(entry, { maxLength: 3 })
+    }),
+    { nil: undefined }
+  )
+})
+const segmentHeader: fc.Arbitrary<SegmentHeader> = fc.record({
+  number: uint,
+  firstBatch: uint,
+  identity: fc.nat(0xffffffff),
+  bytes: uint,
+  base
 })
 const content: fc.Arbitrary<BatchContent> = fc.record({
-  base: fc.option(base, { nil: undefined }),
   hardState: fc.option(hardState, { nil: undefined }),
   entries: fc.array(entry, { maxLength: 20 })
 })
@@ -171,18 +192,18 @@ describe('batches of the log', () => {
     )
   })
 
-  it.each<[string, Partial<BatchContent>]>([
-    ['an entry', { entries: entriesOf(1, 100_000) }],
-    ['many entries', { entries: entriesOf(5000) }],
+  it.each<[string, RaftEntry[]]>([
+    ['an entry', entriesOf(1, 100_000)],
+    ['many entries', entriesOf(5000)],
     [
-      'a configuration, which the encoder does not count,',
-      { base: { ...FIRST_BASE, configuration: entriesOf(1, 100_000)[0] } }
+      'entries that fill their size limit',
+      entriesOf(1000).map((each) => ({ ...each, index: 2 ** 53 - 1, term: 2 ** 53 - 1 }))
     ]
-  ])('a batch with %s beyond the buffer of its encoder is whole, and so is a small one after it', (_, large) => {
+  ])('a batch with %s beyond the buffer of its encoder is whole, and so is a small one after it', (_, entries) => {
     const encoder = new BatchEncoder()
-    const small = { base: undefined, hardState: undefined, entries: entriesOf(2) }
-    const contents = [small, { ...small, ...large }, small, { ...small, ...large }, small]
-    for (const [number, value] of contents.entries()) {
+    const small = { hardState: undefined, entries: entriesOf(2) }
+    const large = { hardState: { term: 2 ** 53 - 1, vote: 'v'.repeat(128), commit: 2 ** 53 - 1 }, entries }
+    for (const [number, value] of [small, large, small, large, small].entries()) {
       const bytes = encoder.encode(number, value)
       expect(bytes).toEqual(encodeBatch(number, value))
       expect(inspectBatch(bytes, number)).toMatchObject({ kind: 'whole', content: value })
@@ -220,7 +241,6 @@ describe('batches of the log', () => {
 
   it('a batch of the log holds an entry of the largest size', () => {
     const value = {
-      base: undefined,
       hardState: undefined,
       entries: [{ index: 9, term: 9, kind: 'normal' as const, data: new Uint8Array(MAX_ENTRY_BYTES) }]
     }
@@ -229,9 +249,32 @@ describe('batches of the log', () => {
 })
 
 describe('segment headers and names', () => {
-  it('the header and the name of a segment are the same after encoding and decoding', () => {
-    const header = { number: 0xabcdef, firstIndex: 2 ** 40, firstBatch: 2 ** 50, identity: 0xffffffff, bytes: 2 ** 40 }
-    expect(readSegmentHeader('x', encodeSegmentHeader(header))).toEqual(header)
+  it('the header of a segment is the same after encoding and decoding, and fills whole sectors, as many for any size of the file', () => {
+    fc.assert(
+      fc.property(segmentHeader, fc.uint8Array({ maxLength: 600 }), (header, batches) => {
+        const encoded = encodeSegmentHeader(header)
+        const file = new Uint8Array([...encoded, ...batches])
+        expect(readSegmentHeader('x', file)).toEqual(header)
+        expect(segmentHeaderBytes('x', file.subarray(0, SECTOR_BYTES))).toBe(encoded.length)
+        expect(encoded.length % SECTOR_BYTES).toBe(0)
+        expect(encodeSegmentHeader({ ...header, bytes: 0 }).length).toBe(encoded.length)
+      })
+    )
+  })
+
+  it('the header of a segment with a flipped bit, or without its last sector, is damaged', () => {
+    fc.assert(
+      fc.property(segmentHeader, fc.nat(), fc.nat(7), (header, at, bit) => {
+        const encoded = encodeSegmentHeader(header)
+        const short = encoded.subarray(0, encoded.length - SECTOR_BYTES)
+        expect(() => readSegmentHeader('x', short)).toThrow(CorruptionError)
+        encoded[at % encoded.length]! ^= 1 << bit
+        expect(() => readSegmentHeader('x', encoded)).toThrow(CorruptionError)
+      })
+    )
+  })
+
+  it('the name of a segment is the same after encoding and decoding', () => {
     expect(parseSegmentName(segmentName(12, 2 ** 52))).toEqual({ number: 12, firstIndex: 2 ** 52 })
     expect(parseSegmentName('spare.tmp')).toBeUndefined()
   })

@@ -2,6 +2,7 @@ import { CorruptionError } from '@quire/protocol'
 import { crc32c } from '@node-rs/crc32'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { createMemoryDisk, LogFailedError, SECTOR_BYTES, type MemoryDisk } from '../src/index.js'
+import { FIRST_BASE } from '../src/log/segment-base.js'
 import { encodeSegmentHeader } from '../src/log/segment.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 import { big, FIRST_SEGMENT, openLog, SECOND_BATCH, segmentsOf, zeroSector } from './support/log-on-disk.js'
@@ -67,7 +68,9 @@ describe('the recovery of a log', () => {
     const log = await openLog(disk, { segmentBytes: 4096 })
     for (let i = 2; i < 20; i++) await log.append({ entries: [entry(i, 1)] })
     await zeroSector(disk, 7 * SECTOR_BYTES)
-    await expect(openLog(disk, { segmentBytes: 4096 })).rejects.toThrow(/a batch is missing|starts with batch/)
+    await expect(openLog(disk, { segmentBytes: 4096 })).rejects.toThrow(
+      /batch 7 is missing or torn, the next segment starts with 8/
+    )
   })
 
   it.each([0, 8, 13, 21])('recovery refuses a segment with a damaged header (%i)', async (at) => {
@@ -133,7 +136,7 @@ describe('the recovery of a log', () => {
     })
   })
 
-  it('recovery refuses a log that lacks a batch, even if a later segment resets the log', async () => {
+  it('recovery does not read a segment that a reset made obsolete, and removes it whatever it holds', async () => {
     const log = await openLog(disk)
     await log.append({ entries: [entry(2, 1)] })
     // The segments before a reset stay until they can be removed.
@@ -141,7 +144,19 @@ describe('the recovery of a log', () => {
     await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
     expect(await segmentsOf(disk)).toHaveLength(2)
     await zeroSector(disk, SECOND_BATCH)
-    await expect(openLog(disk)).rejects.toThrow(/starts with batch 3, 2 is next/)
+    const again = await openLog(disk)
+    expect([again.firstIndex, again.lastIndex, again.term(100)]).toEqual([101, 101, 2])
+    expect(await segmentsOf(disk)).toHaveLength(1)
+  })
+
+  it('recovery refuses a log that lacks its last segments before a reset, although these do not count', async () => {
+    const log = await openLog(disk, { segmentBytes: 4096 })
+    for (let i = 2; i < 20; i++) await log.append({ entries: [entry(i, 1)] })
+    disk.fail('remove', new Error('EBUSY'))
+    await log.append({ reset: SNAPSHOT, entries: [entry(101, 2)] })
+    const names = await segmentsOf(disk)
+    await disk.remove(names.at(-2)!)
+    await expect(openLog(disk)).rejects.toThrow(/segment \d+ is missing/)
   })
 
   it('recovery makes the name of a segment durable that a killed process left behind', async () => {
@@ -169,11 +184,11 @@ describe('the recovery of a log', () => {
 
   it('recovery refuses segments of another format', async () => {
     await openLog(disk)
-    const header = encodeSegmentHeader({ number: 1, firstIndex: 1, firstBatch: 1, identity: 0, bytes: 4096 })
+    const header = encodeSegmentHeader({ number: 1, firstBatch: 1, identity: 0, bytes: 4096, base: FIRST_BASE })
     // These bytes are the version and the checksum over it.
     header[12] = 1
     new DataView(header.buffer).setUint32(8, crc32c(header.subarray(12)), true)
     for (const [at, byte] of header.entries()) disk.damage(FIRST_SEGMENT, at, () => byte)
-    await expect(openLog(disk)).rejects.toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 3 })
+    await expect(openLog(disk)).rejects.toMatchObject({ name: 'VersionMismatchError', found: 1, supported: 4 })
   })
 })

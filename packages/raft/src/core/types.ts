@@ -44,7 +44,7 @@ export interface LogReader {
   /**
    * Entries from `lo` up to but not including `hi`, both inside the log: as many as fit `maxBytes` (see
    * `raftEntryBytes`), but at least one. Empty if storage cannot read them now, for example for lack of a file
-   * descriptor: ask again later. Throws CorruptionError if stored bytes do not match their checksum.
+   * descriptor: ask again later. Throws CorruptionError if stored bytes are damaged or missing.
    */
   entries(lo: number, hi: number, maxBytes: number): readonly Entry[]
 }

@@ -16,14 +16,23 @@
  * is not. Any other deviation is damage, not a torn write.
  */
 import { crc32c } from '@node-rs/crc32'
-import { Writer, decode, list, optional, raftEntry, struct, type Codec } from '@quire/protocol'
+import {
+  assert,
+  decode,
+  list,
+  MAX_PEER_ID_BYTES,
+  optional,
+  raftEntry,
+  raftEntryBytes,
+  struct,
+  Writer,
+  type Codec
+} from '@quire/protocol'
 import type { Entry, HardState } from '../core/types.js'
-import { hardState, segmentBase, type SegmentBase } from './segment-base.js'
+import { hardState } from './segment-base.js'
 import { SECTOR_BYTES } from './disk.js'
 
 export interface BatchContent {
-  /** Present in the first batch of a segment. */
-  readonly base: SegmentBase | undefined
   readonly hardState: HardState | undefined
   /** Consecutive entries. They replace everything from the first one's index on. */
   readonly entries: readonly Entry[]
@@ -34,12 +43,13 @@ export const BATCH_BYTES = 1024 * 1024
 
 const MAGIC = 0x31_42_51_8f
 const HEADER_BYTES = 24
+/** The largest encoding of a batch's content without its entries. */
+const MAX_OTHER_BYTES = MAX_PEER_ID_BYTES + 64
 /** The header with its bitmap must fit the first sector. */
 const MAX_SECTORS = (SECTOR_BYTES - HEADER_BYTES) * 8 + 1
 
 /** The payload's codec. */
 const batchContent: Codec<BatchContent> = struct({
-  base: optional(segmentBase),
   hardState: optional(hardState),
   entries: list(raftEntry, 1 << 20)
 })
@@ -64,32 +74,22 @@ export class BatchEncoder {
 
   /** The length of the batch is a multiple of the sector size. Its bytes are valid until the next call. */
   encode(number: number, content: BatchContent): Uint8Array {
-    const size = content.entries.reduce((sum, entry) => sum + entry.data.length + 24, 256)
+    const size = content.entries.reduce((sum, entry) => sum + raftEntryBytes(entry), MAX_OTHER_BYTES)
     // The length of the payload decides about that of the header. So the payload comes first, and the header grows
     // towards the start of the buffer: with its bitmap it fits a sector. Behind the payload, a sector may need zeros.
-    const needed = SECTOR_BYTES + size + 2 * SECTOR_BYTES
+    const needed = SECTOR_BYTES + size + SECTOR_BYTES
     if (this.buffer.length < needed) this.buffer = new Uint8Array(needed)
     const writer = new Writer(this.buffer, SECTOR_BYTES)
     batchContent.write(writer, content)
-    const written = writer.finish()
-    const payload = written.subarray(SECTOR_BYTES)
+    const payload = writer.finish().subarray(SECTOR_BYTES)
+    assert(payload.buffer === this.buffer.buffer, `a payload of ${payload.length} bytes instead of ${size} at most`)
     const sectors = sectorsFor(payload.length)
     if (sectors > MAX_SECTORS) throw new RangeError(`a batch of ${payload.length} bytes`)
     const start = HEADER_BYTES + bitmapBytes(sectors)
-    const batch = this.areaOf(written, SECTOR_BYTES - start, sectors * SECTOR_BYTES)
+    const batch = this.buffer.subarray(SECTOR_BYTES - start).subarray(0, sectors * SECTOR_BYTES)
     batch.fill(0, 0, start).fill(0, start + payload.length)
     writeHeader(batch, start, number, payload)
     return batch
-  }
-
-  private areaOf(written: Uint8Array, offset: number, length: number): Uint8Array {
-    if (written.buffer !== this.buffer.buffer) this.buffer = new Uint8Array(written.buffer)
-    if (this.buffer.length < offset + length) {
-      const grown = new Uint8Array(offset + length)
-      grown.set(written)
-      this.buffer = grown
-    }
-    return this.buffer.subarray(offset, offset + length)
   }
 }
 

@@ -1,46 +1,47 @@
-import { assert, CorruptionError, raftEntryBytes } from '@quire/protocol'
-import type { Entry } from '../core/types.js'
+import { assert, raftEntryBytes } from '@quire/protocol'
+import type { Entry, HardState } from '../core/types.js'
+import { EntryCache } from './entry-cache.js'
+import { Extents, type Extent } from './extents.js'
+import { lastWhere } from './last-where.js'
+import { LogHistory } from './log-history.js'
 import type { SegmentBase } from './segment-base.js'
-import { inspectBatch } from './batch.js'
-import type { Segment } from './segment.js'
 import type { SegmentFiles } from './segment-files.js'
+import { entriesOf, locateEntries } from './segment-scan.js'
+import type { Segment } from './segment.js'
 
-/** Where entries `first` to `last` are: in one batch. */
-interface Extent {
-  readonly first: number
-  last: number
+/** A segment with entries of the log: those after `prev`, up to the `prev` of the next part. */
+interface Part {
   readonly segment: Segment
-  readonly offset: number
-  readonly bytes: number
-  readonly batch: number
+  readonly prev: number
+  /** The hard state of its base. */
+  readonly hardState: HardState
+  /** Where the entries are: by batch if this process wrote or read the segment, otherwise as a base tells. */
+  extents: Extents
+  isExact: boolean
+  /** The number of the next segment's first batch, and the hard state of that segment's base. */
+  next: { readonly batch: number; readonly hardState: HardState } | undefined
 }
 
 /**
  * Finds the log's entries: the newest ones in memory, the others on disk.
  *
- * Its memory grows with batches and terms, not with entries, and shrinks when the log is compacted.
+ * The base of a segment tells where the entries before it are, so that only the newest segment must be read.
  */
 export class LogIndex {
-  /** Index of the entry before the first one. */
-  private prev = 0
   private last = 0
-  private extents: Extent[] = []
-  private extentBytes = 0
-  /** Where each term begins. The first term began at `prev` or earlier. */
-  private terms: { index: number; term: number }[] = [{ index: 0, term: 0 }]
-  /** The configuration in force at `prev`, if there is one, and every later one. */
-  private configs: Entry[] = []
-  /** The newest entries. Those before `cacheStart` in the array are evicted. */
-  private cache: (Entry | undefined)[] = []
-  private cacheStart = 0
-  private cachedBytes = 0
-  /** The batch that was decoded last: a follower that catches up reads one batch in several pieces. */
-  private decoded: { extent: Extent; entries: readonly Entry[] } | undefined
+  /** In the order of the entries: the `prev` of each part is above that of the part before. */
+  private readonly parts: Part[] = []
+  private readonly history = new LogHistory()
+  private readonly cache: EntryCache
+  /** The extent that was read last: a follower that catches up reads one in several pieces. */
+  private lastRead: { readonly extent: Extent; readonly entries: readonly Entry[] } | undefined
 
   constructor(
-    private readonly cacheBytes: number,
+    cacheBytes: number,
     private readonly files: SegmentFiles
-  ) {}
+  ) {
+    this.cache = new EntryCache(cacheBytes)
+  }
 
   get firstIndex(): number {
     return this.prev + 1
@@ -52,61 +53,117 @@ export class LogIndex {
 
   /** Bytes of the batches that hold the entries. */
   get bytes(): number {
-    return this.extentBytes
+    return this.parts.reduce((sum, { extents }) => sum + extents.size, 0)
   }
 
   get configurations(): readonly Entry[] {
-    return this.configs.slice()
+    return this.history.configurations
   }
 
   /** The newest configuration at or before `index`. */
   configurationAt(index: number): Entry | undefined {
-    return this.configs[lastWhere(this.configs, (config) => config.index <= index)]
+    return this.history.configurationAt(index)
   }
 
-  /** Starts anew, empty, after the base. */
-  restart({ prevIndex, prevTerm, configuration }: Omit<SegmentBase, 'hardState' | 'reset'>): void {
-    this.prev = prevIndex
-    this.last = prevIndex
-    this.extents = []
-    this.extentBytes = 0
-    this.terms = [{ index: prevIndex, term: prevTerm }]
-    this.configs = configuration === undefined ? [] : [copyOf(configuration)]
-    this.cache = []
-    this.cacheStart = 0
-    this.cachedBytes = 0
-    this.decoded = undefined
+  term(index: number): number | undefined {
+    return index < this.prev || index > this.last ? undefined : this.history.term(index)
+  }
+
+  /** The segment that holds an entry; undefined if the log holds no entry up to `index`. */
+  segmentOf(index: number): Segment | undefined {
+    return this.partOf(index)?.segment
+  }
+
+  /** The base of a segment that begins after entry `prevIndex`. `hardState` is the newest one in the log. */
+  baseAt(prevIndex: number, hardState: HardState): SegmentBase {
+    const { history } = this
+    const part = this.partOf(prevIndex)
+    const before = part && {
+      prevIndex: part.prev,
+      extents: this.extentsUpTo(part, prevIndex),
+      ...history.between(part.prev, prevIndex)
+    }
+    const configuration = history.configurationAt(prevIndex)
+    return { prevIndex, prevTerm: history.term(prevIndex), hardState, configuration, before }
   }
 
   /**
-   * Copies the cached entries. After recovery they are views of whole segments, which would stay in memory with them.
+   * Begins a segment: its base tells which entries before it count. Returns true if none do, so that the log starts
+   * with this segment.
    */
-  copyCached(): void {
-    this.cache = this.cache.map((entry) => entry && copyOf(entry))
+  begin(segment: Segment, base: SegmentBase): boolean {
+    const { parts } = this
+    const { prevIndex, hardState, before } = base
+    const newest = parts.at(-1)
+    if (newest !== undefined) newest.next = { batch: segment.firstBatch, hardState }
+    const holder = this.partOf(prevIndex)
+    const isFirst = before === undefined || holder === undefined
+    if (isFirst) {
+      this.restart(base)
+    } else {
+      assert(
+        holder.prev === before.prevIndex,
+        `entry ${prevIndex} is in ${holder.segment.name}, not ${before.prevIndex}`
+      )
+      this.forget(prevIndex + 1)
+      parts.splice(parts.indexOf(holder) + 1)
+      if (holder.isExact) holder.extents.truncate(prevIndex + 1)
+      else holder.extents = new Extents(before.extents)
+      this.history.replaceAfter(holder.prev, before)
+      this.last = prevIndex
+    }
+    parts.push({ segment, prev: prevIndex, hardState, extents: new Extents(), isExact: false, next: undefined })
+    return isFirst
   }
 
-  /** Adds the entries of a durable batch. They replace everything from the first one's index on. */
-  add(entries: readonly Entry[], segment: Segment, offset: number, bytes: number, batch: number): void {
+  /** Adds the entries of a durable batch of the newest segment. They replace everything from the first one on. */
+  add(entries: readonly Entry[], offset: number, bytes: number, batch: number): void {
     if (entries.length === 0) return
+    const part = this.parts.at(-1)!
     const first = entries[0]!.index
-    if (first <= this.last) this.truncate(first)
+    assert(first > part.prev, `entry ${first} in a segment after ${part.prev}`)
+    this.forget(first)
     for (const entry of entries) {
       assert(entry.index === this.last + 1, `entry ${entry.index} after ${this.last}`)
-      this.push(entry)
+      this.last = entry.index
+      this.history.push(entry)
+      this.cache.push(entry)
     }
-    this.extents.push({ first, last: this.last, segment, offset, bytes, batch })
-    this.extentBytes += bytes
-    this.evict()
+    this.cache.evict()
+    part.extents.add({ first, last: this.last, offset, batch, bytes, size: bytes })
+    part.isExact = true
   }
 
-  /** The last index after which batches take `bytes` at least. */
+  /** The segments with entries after `index` that this process has not read. */
+  unreadAfter(index: number): readonly Segment[] {
+    const isUnread = (part: Part): boolean => !part.isExact && this.lastOf(part) > Math.max(index, part.prev)
+    return this.parts.filter(isUnread).map(({ segment }) => segment)
+  }
+
+  /** Takes the whole file of such a segment. Throws CorruptionError unless it holds what the bases tell. */
+  read(segment: Segment, file: Uint8Array): void {
+    const part = this.parts.find((each) => each.segment === segment)
+    assert(part?.next !== undefined, `${segment.name} is no old segment of the log`)
+    const end = { ...part.next, lastIndex: this.lastOf(part), size: part.extents.size }
+    part.extents = locateEntries(segment, file, part.hardState, end)
+    part.isExact = true
+  }
+
+  /** Makes the cached entries independent of the buffers that they were read into. */
+  copyCached(): void {
+    this.cache.copy()
+  }
+
+  /** The last index before an extent after which batches take `bytes` at least. */
   indexBefore(bytes: number): number {
     let index = this.last
     let kept = 0
-    for (let at = this.extents.length - 1; at >= 0 && kept < bytes; at--) {
-      const extent = this.extents[at]!
-      kept += extent.bytes
-      index = extent.first - 1
+    for (const { extents } of this.parts.toReversed()) {
+      for (const { first, size } of extents.newestFirst()) {
+        if (kept >= bytes) return index
+        kept += size
+        index = first - 1
+      }
     }
     return index
   }
@@ -118,29 +175,13 @@ export class LogIndex {
       prev >= this.prev && prev <= this.last,
       `cannot drop up to ${prev}: the log is ${this.firstIndex}..${this.last}`
     )
-    this.prev = prev
-    this.decoded = undefined
-    const dropped = this.extents.splice(0, lastWhere(this.extents, (extent) => extent.segment.number < number) + 1)
-    for (const { bytes } of dropped) this.extentBytes -= bytes
-    this.terms.splice(
+    this.lastRead = undefined
+    this.parts.splice(
       0,
-      lastWhere(this.terms, (run) => run.index <= prev)
+      this.parts.findIndex(({ segment }) => segment.number >= number)
     )
-    // The configuration in force at `prev` stays.
-    this.configs.splice(
-      0,
-      Math.max(
-        0,
-        lastWhere(this.configs, (config) => config.index <= prev)
-      )
-    )
-    while (this.cache.length - this.cacheStart > this.last - prev) this.evictFirst()
-    this.trimCache()
-  }
-
-  term(index: number): number | undefined {
-    if (index < this.prev || index > this.last) return undefined
-    return this.terms[lastWhere(this.terms, (run) => run.index <= index)]!.term
+    this.history.dropBefore(prev)
+    this.cache.dropBefore(firstIndex)
   }
 
   /** Entries from `lo` up to but not including `hi`. Empty if the first one's segment cannot be opened now. */
@@ -152,7 +193,7 @@ export class LogIndex {
     const found: Entry[] = []
     let bytes = 0
     for (let index = lo; index < hi; index++) {
-      const entry = this.cached(index) ?? this.stored(index)
+      const entry = this.cache.get(index) ?? this.stored(index)
       if (entry === undefined) break
       bytes += raftEntryBytes(entry)
       if (bytes > maxBytes && found.length > 0) break
@@ -161,80 +202,58 @@ export class LogIndex {
     return found
   }
 
-  private push(entry: Entry): void {
-    this.last = entry.index
-    if (this.terms.at(-1)!.term !== entry.term) this.terms.push({ index: entry.index, term: entry.term })
-    if (entry.kind === 'config') this.configs.push(copyOf(entry))
-    this.cache.push(entry)
-    this.cachedBytes += raftEntryBytes(entry)
+  // ---- segments
+
+  /** Index of the entry before the first one. */
+  private get prev(): number {
+    return this.parts[0]?.prev ?? 0
   }
 
-  private truncate(index: number): void {
+  /** The part that holds an entry; undefined if the log holds no entry up to `index`. */
+  private partOf(index: number): Part | undefined {
+    return this.parts[lastWhere(this.parts, ({ prev }) => prev < index)]
+  }
+
+  /** The last entry of a part. */
+  private lastOf(part: Part): number {
+    return this.parts[this.parts.indexOf(part) + 1]?.prev ?? this.last
+  }
+
+  private extentsUpTo({ segment, extents, isExact }: Part, index: number): readonly Extent[] {
+    // Recovery reads all segments with entries that a truncation may still remove.
+    assert(isExact || index === extents.last, `a truncation after ${index} in ${segment.name}, which was not read`)
+    return extents.merged(index)
+  }
+
+  /** Forgets the entries from `index` on, except for their places. */
+  private forget(index: number): void {
+    if (index > this.last) return
     assert(index >= this.firstIndex, `truncate to ${index}, the log starts at ${this.firstIndex}`)
-    this.decoded = undefined
-    for (let i = this.last; i >= index && this.cache.length > this.cacheStart; i--) {
-      this.cachedBytes -= raftEntryBytes(this.cache.pop()!)
-    }
+    this.lastRead = undefined
+    this.cache.truncate(index)
     this.last = index - 1
-    while (this.terms.at(-1)!.index >= index) this.terms.pop()
-    while ((this.configs.at(-1)?.index ?? 0) >= index) this.configs.pop()
-    while ((this.extents.at(-1)?.first ?? 0) >= index) this.extentBytes -= this.extents.pop()!.bytes
-    const extent = this.extents.at(-1)
-    if (extent !== undefined) extent.last = Math.min(extent.last, this.last)
+    this.history.truncate(index)
   }
 
-  private evict(): void {
-    while (this.cachedBytes > this.cacheBytes && this.cacheStart < this.cache.length) this.evictFirst()
-    this.trimCache()
+  /** Starts anew, empty, after the base. */
+  private restart(base: SegmentBase): void {
+    this.last = base.prevIndex
+    this.parts.length = 0
+    this.history.restart(base)
+    this.cache.clear()
+    this.lastRead = undefined
   }
 
-  private evictFirst(): void {
-    this.cachedBytes -= raftEntryBytes(this.cache[this.cacheStart]!)
-    this.cache[this.cacheStart++] = undefined
-  }
-
-  private trimCache(): void {
-    if (this.cacheStart <= 1024 || this.cacheStart * 2 <= this.cache.length) return
-    this.cache = this.cache.slice(this.cacheStart)
-    this.cacheStart = 0
-  }
-
-  private cached(index: number): Entry | undefined {
-    return this.cache[this.cache.length - 1 - (this.last - index)]
-  }
+  // ---- entries
 
   private stored(index: number): Entry | undefined {
-    const extent = this.extents[lastWhere(this.extents, (each) => each.first <= index)]
-    assert(extent !== undefined && extent.last >= index, `entry ${index} has no place`)
-    if (this.decoded?.extent !== extent) {
-      const bytes = this.files.bytes(extent.segment, extent.offset, extent.bytes)
-      if (bytes === undefined) return undefined
-      this.decoded = { extent, entries: decodeExtent(extent, bytes) }
+    const { segment, extents } = this.partOf(index)!
+    const extent = extents.find(index)
+    if (this.lastRead?.extent !== extent) {
+      const area = this.files.bytes(segment, extent.offset, extent.bytes)
+      if (area === undefined) return undefined
+      this.lastRead = { extent, entries: entriesOf(extent, segment.name, area) }
     }
-    return this.decoded.entries[index - extent.first]
+    return this.lastRead.entries[index - extent.first]
   }
-}
-
-function decodeExtent({ segment, offset, batch }: Extent, bytes: Uint8Array): readonly Entry[] {
-  const verdict = inspectBatch(bytes, batch)
-  if (verdict.kind === 'whole') return verdict.content.entries
-  const reason = verdict.kind === 'damaged' ? verdict.reason : 'batch has missing sectors'
-  throw new CorruptionError(segment.name, offset, reason)
-}
-
-/** Copies the data: a view would keep a whole segment's bytes in memory for as long as the configuration lives. */
-function copyOf(entry: Entry): Entry {
-  return { ...entry, data: entry.data.slice() }
-}
-
-/** Position of the last item that passes `test`, where a prefix of the items passes; -1 if none does. */
-function lastWhere<T>(items: readonly T[], test: (item: T) => boolean): number {
-  let low = -1
-  let high = items.length - 1
-  while (low < high) {
-    const middle = Math.ceil((low + high) / 2)
-    if (test(items[middle]!)) low = middle
-    else high = middle - 1
-  }
-  return low
 }

@@ -1,12 +1,21 @@
 import { CorruptionError } from '@quire/protocol'
 import type { HardState } from '../core/types.js'
-import { sameHardState, type SegmentBase } from './segment-base.js'
-import { inspectBatch, isZero, readBatchHeader, type BatchContent, type BatchHeader } from './batch.js'
+import { inspectBatch, isZero, readBatchHeader } from './batch.js'
 import { SECTOR_BYTES, type Disk, type DiskFile } from './disk.js'
 import type { LogIndex } from './log-index.js'
-import { parseSegmentName, readSegmentHeader, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
+import { batchesFrom, startOf } from './segment-scan.js'
+import {
+  parseSegmentName,
+  readSegmentHeader,
+  segmentHeaderBytes,
+  segmentOf,
+  type Segment,
+  type SegmentHeader
+} from './segment.js'
 
 const MAX_ZERO_WRITE_BYTES = 1024 * 1024
+/** Enough for most headers: a header grows with the configurations and the terms in the segment before. */
+const HEADER_READ_BYTES = 4 * 1024
 
 export interface Recovered {
   readonly segments: Segment[]
@@ -21,9 +30,12 @@ export interface Recovered {
 }
 
 /**
- * Reads a log back into `index`, from the oldest remaining segment on; undefined if there is none. A batch at the very
- * end that a crash interrupted is cut off. Any other fault is a CorruptionError, because the entries may have been
- * committed. Only one segment is open at a time.
+ * Reads a log back into `index`, from the oldest remaining segment on; undefined if there is none.
+ *
+ * It reads the header of each segment. Of batches it reads only those of the last segment, and of earlier segments with
+ * entries that the hard state does not count as committed. A batch at the very end that a crash interrupted is cut off.
+ * Any other fault is a CorruptionError, because the entries may have been committed. At most two segments are open at a
+ * time.
  */
 export async function recover(disk: Disk, index: LogIndex, identity: number): Promise<Recovered | undefined> {
   const recovery = new Recovery(disk, index, identity)
@@ -37,11 +49,11 @@ export async function recover(disk: Disk, index: LogIndex, identity: number): Pr
 
 /** Replays the segments of a log in order. */
 class Recovery {
-  /** File of the segment that is being read, or was read last. */
+  /** File of the segment that was read last. */
   file: DiskFile | undefined
   private readonly segments: Segment[] = []
-  /** Undefined until the first base was read. */
-  private hardState: HardState | undefined
+  /** Header of the segment that was read last. */
+  private header: SegmentHeader | undefined
   /** Position of the segment with which the log starts. */
   private start = 0
   private nextBatch = 0
@@ -60,23 +72,22 @@ class Recovery {
     if (names.length === 0) return undefined
     const oldest = parseSegmentName(names[0]!)!.number
     for (const [i, name] of names.entries()) {
-      const { number, firstIndex } = parseSegmentName(name)!
+      const { number } = parseSegmentName(name)!
       if (number !== oldest + i) throw new CorruptionError(name, 0, `segment ${oldest + i} is missing`)
       await this.file?.close()
       this.file = undefined
-      const file = await this.disk.open(name)
-      this.file = file
-      const segment = { name, number, firstIndex }
-      this.segments.push(segment)
-      await this.readSegment(segment, file, i === names.length - 1)
+      this.file = await this.disk.open(name)
+      this.beginSegment(name, this.file)
     }
     const file = this.file!
-    const hardState = this.hardState!
+    const last = this.segments.at(-1)!
+    const hardState = await this.readLast(last, file)
     // A stored commit index is never newer than the entries that it counts.
     if (hardState.commit > this.index.lastIndex) {
       const reason = `the log ends at ${this.index.lastIndex}, ${hardState.commit} was committed`
-      throw new CorruptionError(names.at(-1)!, this.offset, reason)
+      throw new CorruptionError(last.name, this.offset, reason)
     }
+    this.readUncommitted(hardState)
     await this.makeDurable(file)
     this.index.copyCached()
     const { segments, start, offset, nextBatch } = this
@@ -92,97 +103,102 @@ class Recovery {
     await this.disk.flushDirectory()
   }
 
-  private async readSegment(segment: Segment, file: DiskFile, isLast: boolean): Promise<void> {
+  // ---- headers
+
+  private beginSegment(name: string, file: DiskFile): void {
+    const { header, start } = readHeader(name, file)
+    this.checkFile(name, header, file.bytes)
+    this.checkBase(name, header)
+    this.header = header
+    const segment = segmentOf(header, start)
+    this.segments.push(segment)
+    // Truncations may have made later segments begin below the oldest remaining one. Such segments exist only because a
+    // crash interrupted the removals of a compaction. The log starts with the later one then.
+    if (this.index.begin(segment, header.base)) this.start = this.segments.length - 1
+  }
+
+  private checkFile(name: string, { bytes, identity, number, base }: SegmentHeader, fileBytes: number): void {
+    if (fileBytes !== bytes) {
+      throw new CorruptionError(name, fileBytes, `the file had ${bytes} bytes and has ${fileBytes}`)
+    }
+    if (identity !== this.identity) throw new CorruptionError(name, 0, 'belongs to another log')
+    const named = parseSegmentName(name)!
+    const firstIndex = base.prevIndex + 1
+    if (named.number !== number || named.firstIndex !== firstIndex) {
+      throw new CorruptionError(name, 0, `its header names segment ${number}, which starts at entry ${firstIndex}`)
+    }
+  }
+
+  /** Throws unless the segment can follow those before it. */
+  private checkBase(name: string, { firstBatch, base }: SegmentHeader): void {
+    const { header, index } = this
+    if (header === undefined) return
+    // Each segment has a batch at least.
+    if (firstBatch <= header.firstBatch) {
+      throw new CorruptionError(
+        name,
+        0,
+        `starts with batch ${firstBatch}, the segment before with ${header.firstBatch}`
+      )
+    }
+    const { prevIndex, prevTerm, hardState, configuration, before } = base
+    const { term, commit } = header.base.hardState
+    let isSound = hardState.term >= term && hardState.commit >= commit
+    const holder = index.segmentOf(prevIndex)
+    if (before !== undefined && holder !== undefined) {
+      isSound &&= before.prevIndex === holder.firstIndex - 1
+      // A base that cuts entries off names a place of which the bases before it tell as well.
+      if (prevIndex <= index.lastIndex) {
+        isSound &&= index.term(prevIndex) === prevTerm
+        isSound &&= index.configurationAt(prevIndex)?.index === configuration?.index
+      }
+    }
+    if (!isSound) throw new CorruptionError(name, 0, 'its base contradicts the segments before')
+  }
+
+  // ---- batches
+
+  /** Reads the batches of the last segment, and cuts off a torn one. Returns the hard state after them. */
+  private async readLast(segment: Segment, file: DiskFile): Promise<HardState> {
     const { name } = segment
     const bytes = file.read(0, file.bytes)
-    this.checkHeader(segment, bytes)
-    this.offset = SEGMENT_HEADER_BYTES
-    while (this.offset < bytes.length) {
-      const verdict = inspectBatch(bytes.subarray(this.offset), this.nextBatch)
-      if (verdict.kind === 'damaged') throw new CorruptionError(name, this.offset, verdict.reason)
-      if (verdict.kind !== 'whole') break
-      this.replay(segment, verdict.header, verdict.content)
+    let { hardState } = this.header!.base
+    this.nextBatch = segment.firstBatch
+    this.offset = segment.start
+    for (const batch of batchesFrom(startOf(segment), name, bytes.subarray(segment.start))) {
+      this.index.add(batch.entries, batch.offset, batch.bytes, batch.number)
+      hardState = batch.hardState ?? hardState
+      this.lastBatch = batch.offset
+      this.offset += batch.bytes
+      this.nextBatch++
     }
     // A file gets its segment name only when its first batch is durable.
-    if (this.offset === SEGMENT_HEADER_BYTES) throw new CorruptionError(name, this.offset, 'the first batch is missing')
+    if (this.offset === segment.start) throw new CorruptionError(name, this.offset, 'the first batch is missing')
     const end = lastNonZero(bytes, this.offset)
-    if (end <= this.offset) return
-    // A segment or batch begins only when the batch before is durable, so only the last batch can be torn.
-    if (!isLast) throw new CorruptionError(name, this.offset, 'a batch is missing before the segment ends')
+    if (end <= this.offset) return hardState
+    // A batch begins only when the batch before is durable, so only the last batch can be torn.
     this.refuseLaterBatch(name, bytes, end)
     // A later batch that is torn could leave old sectors visible, and they would pass for its own.
     for (let at = this.offset; at < end; at += MAX_ZERO_WRITE_BYTES) {
       await file.write(at, new Uint8Array(Math.min(MAX_ZERO_WRITE_BYTES, end - at)))
     }
+    return hardState
   }
 
-  private checkHeader({ name, number, firstIndex }: Segment, bytes: Uint8Array): void {
-    const header = readSegmentHeader(name, bytes)
-    if (bytes.length !== header.bytes) {
-      throw new CorruptionError(name, bytes.length, `the file had ${header.bytes} bytes and has ${bytes.length}`)
-    }
-    if (header.identity !== this.identity) throw new CorruptionError(name, 0, 'belongs to another log')
-    if (header.number !== number || header.firstIndex !== firstIndex) {
-      throw new CorruptionError(
-        name,
-        0,
-        `its header names segment ${header.number}, which starts at entry ${header.firstIndex}`
-      )
-    }
-    if (this.segments.length === 1) this.nextBatch = header.firstBatch
-    if (header.firstBatch !== this.nextBatch) {
-      throw new CorruptionError(name, 0, `starts with batch ${header.firstBatch}, ${this.nextBatch} is next`)
-    }
-  }
-
-  private replay(segment: Segment, header: BatchHeader, { base, hardState, entries }: BatchContent): void {
-    const isFirst = this.offset === SEGMENT_HEADER_BYTES
-    if (isFirst !== (base !== undefined)) this.refuse(segment, isFirst ? 'no base' : 'a base within a segment')
-    if (base !== undefined) this.replayBase(segment, base)
-    const { firstIndex } = segment
-    let next = Math.min(entries[0]?.index ?? Infinity, this.index.lastIndex + 1)
-    if (isFirst ? next !== firstIndex : next < firstIndex) {
-      this.refuse(segment, `entry ${next} in a segment from ${firstIndex}`)
-    }
-    for (const { index } of entries) {
-      if (index !== next++) this.refuse(segment, `entry ${index} in the place of ${next - 1}`)
-    }
-    const bytes = header.sectors * SECTOR_BYTES
-    this.index.add(entries, segment, this.offset, bytes, header.number)
-    this.hardState = hardState ?? this.hardState
-    this.lastBatch = this.offset
-    this.offset += bytes
-    this.nextBatch++
-  }
-
-  private replayBase(segment: Segment, base: SegmentBase): void {
-    const { index, hardState } = this
-    const { prevIndex } = base
-    if (prevIndex !== segment.firstIndex - 1) this.refuse(segment, `a base at ${prevIndex}`)
-    const continues = hardState !== undefined && !base.reset
-    // Truncations may have made later segments begin below the oldest remaining one. Such segments exist only because a
-    // crash interrupted the removals of a compaction.
-    const isBelow = prevIndex < index.firstIndex - 1
-    if (continues) {
-      if (prevIndex > index.lastIndex) {
-        this.refuse(segment, `follows entry ${prevIndex}, the log ends at ${index.lastIndex}`)
+  /**
+   * Reads the earlier segments that have entries after the committed ones. A truncation may cut these off, and must not
+   * need the disk. Their loss could also cost a vote its meaning: this node has acknowledged them, and nobody may know
+   * yet whether they are committed.
+   */
+  private readUncommitted({ commit }: HardState): void {
+    for (const segment of this.index.unreadAfter(commit)) {
+      const file = this.disk.openForReading(segment.name)
+      try {
+        this.index.read(segment, file.read(0, segment.bytes))
+      } finally {
+        file.close()
       }
-      const isSame =
-        isBelow ||
-        (index.term(prevIndex) === base.prevTerm &&
-          index.configurationAt(prevIndex)?.index === base.configuration?.index)
-      if (!isSame || !sameHardState(hardState, base.hardState)) {
-        this.refuse(segment, 'its base contradicts the segments before')
-      }
-      if (!isBelow) return
     }
-    this.start = this.segments.length - 1
-    this.hardState = base.hardState
-    index.restart(base)
-  }
-
-  private refuse({ name }: Segment, reason: string): never {
-    throw new CorruptionError(name, this.offset, reason)
   }
 
   /**
@@ -206,6 +222,13 @@ class Recovery {
       }
     }
   }
+}
+
+function readHeader(name: string, file: DiskFile): { readonly header: SegmentHeader; readonly start: number } {
+  let bytes = file.read(0, Math.min(HEADER_READ_BYTES, file.bytes))
+  const start = segmentHeaderBytes(name, bytes)
+  if (start > bytes.length) bytes = file.read(0, Math.min(start, file.bytes))
+  return { header: readSegmentHeader(name, bytes), start }
 }
 
 /** End of the last sector from `from` on that is not all zeros; `from` if all are. */

@@ -1,7 +1,7 @@
 import { isShortage, NoDescriptorsError, type Clock, type Shortage } from '@quire/protocol'
 import type { Disk, DiskFile } from './disk.js'
 import { NoFileError } from './no-file-error.js'
-import { encodeSegmentHeader, segmentName, SEGMENT_HEADER_BYTES, type Segment, type SegmentHeader } from './segment.js'
+import { encodeSegmentHeader, segmentOf, type Segment, type SegmentHeader } from './segment.js'
 
 const SPARE = 'spare.tmp'
 const RETRY_MS = 1_000
@@ -108,7 +108,7 @@ export class SegmentSupply {
    * fails at once, because no log exists yet that could wait.
    */
   async makeFirst(header: HeaderInit, first: Uint8Array): Promise<void> {
-    const file = await this.disk.create(SPARE, Math.max(SEGMENT_HEADER_BYTES + first.length, this.segmentBytes))
+    const file = await this.disk.create(SPARE, Math.max(neededBytes(header, first), this.segmentBytes))
     const taken = await this.begin(file, header, first)
     await taken.file.close()
     await this.disk.flushDirectory()
@@ -119,7 +119,7 @@ export class SegmentSupply {
    * NoFileError if there is no room or no descriptor for the file; nothing was written then.
    */
   async take(header: HeaderInit, first: Uint8Array): Promise<TakenSegment> {
-    return this.begin(await this.takeFile(SEGMENT_HEADER_BYTES + first.length), header, first)
+    return this.begin(await this.takeFile(neededBytes(header, first)), header, first)
   }
 
   /**
@@ -164,17 +164,18 @@ export class SegmentSupply {
     }
   }
 
-  private async begin(file: DiskFile, header: HeaderInit, first: Uint8Array): Promise<TakenSegment> {
-    const { number, firstIndex } = header
-    const name = segmentName(number, firstIndex)
+  private async begin(file: DiskFile, init: HeaderInit, first: Uint8Array): Promise<TakenSegment> {
+    const header = { ...init, bytes: file.bytes }
+    const encoded = encodeSegmentHeader(header)
+    const segment = segmentOf(header, encoded.length)
     try {
-      await file.write(0, startOf({ ...header, bytes: file.bytes }, first))
-      await this.disk.rename(SPARE, name)
+      await file.write(0, concatenated(encoded, first))
+      await this.disk.rename(SPARE, segment.name)
     } catch (error) {
       await file.close()
       throw error
     }
-    return { segment: { name, number, firstIndex }, file }
+    return { segment, file }
   }
 
   /** The spare file, if it exists and has room for `bytes`; otherwise a new file. */
@@ -219,9 +220,14 @@ export class SegmentSupply {
   }
 }
 
-function startOf(header: SegmentHeader, first: Uint8Array): Uint8Array {
-  const start = new Uint8Array(SEGMENT_HEADER_BYTES + first.length)
-  start.set(encodeSegmentHeader(header))
-  start.set(first, SEGMENT_HEADER_BYTES)
-  return start
+/** Space for a segment with this header and this first batch. */
+function neededBytes(header: HeaderInit, first: Uint8Array): number {
+  return encodeSegmentHeader({ ...header, bytes: 0 }).length + first.length
+}
+
+function concatenated(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const both = new Uint8Array(a.length + b.length)
+  both.set(a)
+  both.set(b, a.length)
+  return both
 }

@@ -10,7 +10,7 @@ import { LogIndex } from './log-index.js'
 import { recover, type Recovered } from './recovery.js'
 import { makeReserve, newerState, Reserve } from './reserve.js'
 import { NoFileError } from './no-file-error.js'
-import { identityHash, parseSegmentName, SEGMENT_HEADER_BYTES, type Segment } from './segment.js'
+import { identityHash, parseSegmentName, type Segment } from './segment.js'
 import { SegmentFiles } from './segment-files.js'
 import { SegmentSupply, type TakenSegment } from './segment-supply.js'
 import type { LogCreation, LogWrite, RaftLog, SegmentedLogInit } from './types.js'
@@ -21,7 +21,7 @@ const DEFAULT_CACHE_BYTES = 16 * 1024 * 1024
 /**
  * Opens the log in a directory, or makes a new one (see `create`). Rejects with LogNotInitializedError, with
  * CorruptionError if data that may have been acknowledged is damaged or missing, and with VersionMismatchError for
- * another format.
+ * another format. Damage in old entries is found only when they are read.
  */
 export async function createSegmentedLog(init: SegmentedLogInit): Promise<RaftLog> {
   const { disk, segmentBytes = DEFAULT_SEGMENT_BYTES, cacheBytes = DEFAULT_CACHE_BYTES, create, clock, onSpace } = init
@@ -53,9 +53,9 @@ async function makeFirstSegment(
   creation: LogCreation
 ): Promise<void> {
   if ((await disk.list()).some((name) => parseSegmentName(name) !== undefined)) return
-  const batch = encodeBatch(1, { base: FIRST_BASE, ...firstContent(creation) })
+  const batch = encodeBatch(1, firstContent(creation))
   await makeReserve(disk)
-  await supply.makeFirst({ number: 1, firstIndex: 1, firstBatch: 1, identity }, batch)
+  await supply.makeFirst({ number: 1, firstBatch: 1, identity, base: FIRST_BASE }, batch)
 }
 
 /** Opens the reserve, and decides between its hard state and the log's. */
@@ -252,7 +252,7 @@ class SegmentedLog implements RaftLog {
     const file = this.files.current
     const { bytes } = file
     if (belongsTo(current, gathered)) {
-      const batch = this.encoder.encode(number, { base: undefined, hardState, entries })
+      const batch = this.encoder.encode(number, { hardState, entries })
       const end = this.offset + batch.length
       if (end <= bytes) {
         if (end > bytes / 2) this.supply.prepare()
@@ -262,11 +262,11 @@ class SegmentedLog implements RaftLog {
       }
     }
     const base = this.nextBase(gathered)
-    const batch = this.encoder.encode(number, { base, hardState, entries })
-    const header = { number: current.number + 1, firstIndex: base.prevIndex + 1, firstBatch: number }
+    const batch = this.encoder.encode(number, { hardState, entries })
+    const header = { number: current.number + 1, firstBatch: number, identity: this.identity, base }
     let taken: TakenSegment
     try {
-      taken = await this.supply.take({ ...header, identity: this.identity }, batch)
+      taken = await this.supply.take(header, batch)
     } catch (error) {
       if (error instanceof NoFileError) return this.giveBack(error)
       throw error
@@ -275,9 +275,8 @@ class SegmentedLog implements RaftLog {
     const closing = this.files.begin(segment, taken.file)
     await this.supply.flushName(closing)
     this.segments.push(segment)
-    this.offset = SEGMENT_HEADER_BYTES
-    if (base.reset) {
-      this.index.restart(base)
+    this.offset = segment.start
+    if (this.index.begin(segment, base)) {
       this.obsolete.push(...this.segments.splice(0, this.segments.length - 1))
       void this.removeObsolete()
     }
@@ -287,7 +286,7 @@ class SegmentedLog implements RaftLog {
 
   /** Called when the batch at `offset` is durable: all of it becomes visible at once. */
   private batchWritten({ hardState, entries, complete }: Gathered, batchBytes: number): void {
-    this.index.add(entries, this.segments.at(-1)!, this.offset, batchBytes, this.nextBatch)
+    this.index.add(entries, this.offset, batchBytes, this.nextBatch)
     this.offset += batchBytes
     this.nextBatch++
     if (hardState !== undefined) {
@@ -355,9 +354,7 @@ class SegmentedLog implements RaftLog {
   private nextBase({ reset, entries }: Gathered): SegmentBase {
     const { index, loggedState: hardState } = this
     if (reset !== undefined) return baseOfSnapshot(reset, hardState)
-    const prevIndex = (entries[0]?.index ?? index.lastIndex + 1) - 1
-    const configuration = index.configurationAt(prevIndex)
-    return { prevIndex, prevTerm: index.term(prevIndex)!, hardState, configuration, reset: false }
+    return index.baseAt((entries[0]?.index ?? index.lastIndex + 1) - 1, hardState)
   }
 }
 

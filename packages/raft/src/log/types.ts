@@ -7,7 +7,10 @@ export interface LogWrite {
   readonly hardState?: HardState | undefined
   /** Before `entries` are appended, the log starts anew after this snapshot; its earlier content is dropped. */
   readonly reset?: SnapshotMeta | undefined
-  /** They replace everything from the first one's index on. That index is at most one above the last appended entry. */
+  /**
+   * They replace everything from the first one's index on. That index is at most one above the last appended entry, and
+   * above the durable commit index.
+   */
   readonly entries: readonly Entry[]
 }
 
@@ -18,7 +21,10 @@ export interface RaftLog extends LogReader {
   readonly configurations: readonly Entry[]
   /** Size of the entries from `firstIndex` on, as the log stores them. */
   readonly bytes: number
-  /** The last index after which entries take `bytes` at least. If all of them take less, the index before the first. */
+  /**
+   * The last index after which entries take `bytes` at least; in old segments, up to 256 KiB before it. If all entries
+   * take less, the index before the first one.
+   */
   indexBefore(bytes: number): number
   /**
    * Resolves when the write is durable, in the order of the calls. Calls that come while a write is under way share the
@@ -54,7 +60,10 @@ export interface SegmentedLogInit {
   readonly disk: Disk
   /** Size of a segment file; default 16 MiB. A larger batch gets a larger segment. */
   readonly segmentBytes?: number
-  /** Entry bytes at the log's end that stay in memory; default 16 MiB. Older entries are read from disk. */
+  /**
+   * Entry bytes at the log's end that stay in memory; default 16 MiB. Older entries are read from disk. A start reads
+   * only the last segment into memory.
+   */
   readonly cacheBytes?: number
   /** Identifies the log's owner, for example by cluster and node id. Files of another owner are refused. Default ''. */
   readonly identity?: string

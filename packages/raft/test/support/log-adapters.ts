@@ -161,7 +161,8 @@ export const segmentedLogOnFiles: LogAdapter<Files> = {
 export function watched(
   disk: Disk,
   watch: {
-    readonly onRead?: (bytes: number) => void
+    /** `name` is that of the file when it was opened. */
+    readonly onRead?: (bytes: number, name: string) => void
     readonly onCreate?: (name: string) => void
     readonly onWrite?: () => void
     /** Called before a file, or the directory for its flush, is opened. */
@@ -170,18 +171,18 @@ export function watched(
     readonly onClosed?: () => void
   }
 ): Disk {
-  const file = (real: DiskFile): DiskFile => {
+  const file = (real: DiskFile, name: string): DiskFile => {
     watch.onOpened?.()
-    return opened(real)
+    return opened(real, name)
   }
-  const opened = (real: DiskFile): DiskFile => ({
+  const opened = (real: DiskFile, name: string): DiskFile => ({
     bytes: real.bytes,
     write: async (offset, data) => {
       watch.onWrite?.()
       await real.write(offset, data)
     },
     read: (offset, length) => {
-      watch.onRead?.(length)
+      watch.onRead?.(length, name)
       return real.read(offset, length)
     },
     close: async () => {
@@ -189,11 +190,11 @@ export function watched(
       watch.onClosed?.()
     }
   })
-  const readFile = (real: ReadFile): ReadFile => {
+  const readFile = (real: ReadFile, name: string): ReadFile => {
     watch.onOpened?.()
     return {
       read: (offset, length) => {
-        watch.onRead?.(length)
+        watch.onRead?.(length, name)
         return real.read(offset, length)
       },
       close: () => {
@@ -207,15 +208,15 @@ export function watched(
     create: async (name, bytes) => {
       watch.onOpen?.(name)
       watch.onCreate?.(name)
-      return file(await disk.create(name, bytes))
+      return file(await disk.create(name, bytes), name)
     },
     open: async (name) => {
       watch.onOpen?.(name)
-      return file(await disk.open(name))
+      return file(await disk.open(name), name)
     },
     openForReading: (name) => {
       watch.onOpen?.(name)
-      return readFile(disk.openForReading(name))
+      return readFile(disk.openForReading(name), name)
     },
     rename: (from, to) => disk.rename(from, to),
     remove: (name) => disk.remove(name),
