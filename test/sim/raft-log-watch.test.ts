@@ -98,7 +98,7 @@ describe('followers that drop entries', () => {
     void log.append(cut)
     const found: RaftLog = log.crash(() => 0.99)
     expect(found.term(2)).toBe(5)
-    const restart = (): void => follower.watch.recovered('n', follower.watched, found)
+    const restart = (): void => follower.watch.recovered('n', follower.watched, found, true)
     if (refusal === undefined) restart()
     else expect(restart).toThrow(refusal)
   })

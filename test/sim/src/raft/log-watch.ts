@@ -175,8 +175,9 @@ export class LogWatch {
 
   /**
    * The log of a restarted node is open. It must hold everything that was durable, and nothing that was never written.
+   * Reads the entries that this did not know, or all of them.
    */
-  recovered(name: string, watched: WatchedLog, log: RaftLog): void {
+  recovered(name: string, watched: WatchedLog, log: RaftLog, readsAll: boolean): void {
     const { inFlight, hardState, origins } = watched
     this.checkHardState(name, hardState, log.hardState)
     watched.hardState = log.hardState
@@ -214,7 +215,7 @@ export class LogWatch {
       if (!isReset) this.checkDropped(name, watched, common + 1, origins.get(underWay!)!)
       entries.length = common + 1
     }
-    for (let index = base + 1; index <= log.lastIndex;) {
+    for (let index = readsAll ? base + 1 : entries.length; index <= log.lastIndex;) {
       for (const entry of log.entries(index, log.lastIndex + 1, 1 << 20)) {
         const known = entries[entry.index]
         if (known === undefined) this.add(name, watched, entry)

@@ -227,7 +227,7 @@ export const STORAGE: readonly Mutant[] = [
     file: 'log/recovery.js',
     find: 'const end = lastNonZero(bytes, this.offset);',
     replace:
-      'let end = lastNonZero(bytes, this.offset);\n        if (end > this.offset && isLast && this.lastBatch > SEGMENT_HEADER_BYTES) {\n            this.offset = this.lastBatch;\n            end = lastNonZero(bytes, this.offset);\n        }'
+      'let end = lastNonZero(bytes, this.offset);\n        if (end > this.offset && this.lastBatch > segment.start) {\n            this.offset = this.lastBatch;\n            end = lastNonZero(bytes, this.offset);\n        }'
   },
   {
     name: 'a torn tail stays',
@@ -235,6 +235,20 @@ export const STORAGE: readonly Mutant[] = [
     file: 'log/recovery.js',
     find: 'for (let at = this.offset; at < end; at += MAX_ZERO_WRITE_BYTES) {',
     replace: 'for (let at = end; at < end; at += MAX_ZERO_WRITE_BYTES) {'
+  },
+  {
+    name: 'a base leaves configurations out',
+    rule: 'recovery',
+    file: 'log/log-history.js',
+    find: 'configurations: this.configs.filter(isBetween)',
+    replace: 'configurations: []'
+  },
+  {
+    name: 'a base leaves terms out',
+    rule: 'recovery',
+    file: 'log/log-history.js',
+    find: 'terms: this.terms.filter(isBetween)',
+    replace: 'terms: []'
   },
   {
     name: 'what was read is taken for durable',
