@@ -14,6 +14,8 @@ import {
   leaderMessage,
   raftMessage
 } from '@quire/protocol'
+import { createSegmentedLog } from '@quire/raft'
+import { createNodeDisk } from '@quire/raft/node-disk'
 import { once } from 'node:events'
 import { createServer, type AddressInfo } from 'node:net'
 import { closeSync, mkdtempSync, openSync, readdirSync, rmSync, writeSync } from 'node:fs'
@@ -187,6 +189,33 @@ describe('peers', () => {
     )
     expect((failure as Error).message).not.toContain('\n')
     expect(readdirSync(join(root, 'data')).filter((name) => name.startsWith('lock-'))).toEqual([])
+  })
+
+  it('a peer that comes upon damage in an old segment of its log stops, in one line that names the file and the remedy', async () => {
+    const peer = await leading()
+    const { id, clusterId, term, lastIndex } = peer.status()
+    await peer.close()
+    // Entries that the peer has not applied yet, in three segments.
+    const path = join(root, 'data', 'log')
+    const log = await createSegmentedLog({ disk: createNodeDisk(path), identity: `${clusterId} ${id}` })
+    const data = new Uint8Array(1_000_000).fill(1)
+    for (let index = lastIndex + 1; index <= lastIndex + 40; index++) {
+      const hardState = { term, vote: id, commit: index - 1 }
+      await log.append({ hardState, entries: [{ index, term, kind: 'noop', data }] })
+    }
+    await log.close()
+    const segment = join(path, readdirSync(path).sort()[1]!)
+    const fd = openSync(segment, 'r+')
+    writeSync(fd, Buffer.alloc(64, 0xff), 0, 64, 8 * 1024 * 1024)
+    closeSync(fd)
+    const fatal: Error[] = []
+    await start({ onFatal: (error) => fatal.push(error), logger: collectingLogger() })
+    await vi.waitFor(() => expect(fatal).toHaveLength(1), waitMs)
+    expect(fatal[0]).toMatchObject({ name: 'CorruptionError', where: segment, offset: expect.any(Number) })
+    expect(fatal[0]!.message).toMatch(
+      /: damaged at offset \d+: [^\n]+; restore the disk's newest state, or start the peer with --join and --rejoin founder \(docs\/operations\.md\)$/
+    )
+    expect(logged.filter(({ msg }) => msg === 'the peer stops')).toHaveLength(1)
   })
 
   it('a peer refuses a directory whose log was removed, and names the directory and the remedy', async () => {
