@@ -193,11 +193,11 @@ describe('batches of the log', () => {
   })
 
   it.each<[string, RaftEntry[]]>([
-    ['an entry', entriesOf(1, 100_000)],
-    ['many entries', entriesOf(5000)],
+    ['an entry', entriesOf(1, 20_000)],
+    ['many entries', entriesOf(700)],
     [
       'entries that fill their size limit',
-      entriesOf(1000).map((each) => ({ ...each, index: 2 ** 53 - 1, term: 2 ** 53 - 1 }))
+      entriesOf(600).map((each) => ({ ...each, index: 2 ** 53 - 1, term: 2 ** 53 - 1 }))
     ]
   ])('a batch with %s beyond the buffer of its encoder is whole, and so is a small one after it', (_, entries) => {
     const encoder = new BatchEncoder()
