@@ -18,4 +18,8 @@ describe('members of a simulated cluster that change', { timeout: 60_000 }, () =
   it('an admin may add a peer again whose new folder was to replace its lost one (seed 32001200)', async () => {
     await expectSound(32001200, 1)
   })
+
+  it('a leader answers that a change is in force only if a majority confirms that it leads (seed 50010048)', async () => {
+    await expectSound(50010048, 1)
+  })
 })

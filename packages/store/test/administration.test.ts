@@ -46,6 +46,8 @@ class PlayedNode {
   readonly changes: (readonly MembershipChange[])[] = []
   readonly transfers: (string | undefined)[] = []
   transferred: () => Promise<void> = () => Promise.resolve()
+  /** A majority confirms that it leads. */
+  confirmed: () => Promise<number> = () => Promise.resolve(this.lastIndex)
 
   get context(): Uint8Array {
     return encodeCluster(this.config)
@@ -68,6 +70,10 @@ class PlayedNode {
     this.config = decode(clusterConfig, context)
     this.pending = ++this.lastIndex
     return { index: this.lastIndex, term: this.term }
+  }
+
+  readIndex(): Promise<number> {
+    return this.confirmed()
   }
 
   transferLeadership(to?: string): Promise<void> {
@@ -143,6 +149,42 @@ describe('changes that a leader makes', () => {
     await settle()
     expect(made).toEqual({ result: 0 })
     expect(node.changes).toEqual([])
+  })
+
+  it('a change is not answered as in force by a leader that a majority does not confirm', async () => {
+    node.config = { ...node.config, denied: [CLIENT] }
+    let refuse = (_error: Error): void => {}
+    node.confirmed = () => new Promise((_, reject) => (refuse = reject))
+    const made = change()
+    await settle()
+    expect(made).toEqual({})
+    node.follow('b')
+    refuse(new NotLeaderError('a', 'b'))
+    await settle()
+    expect(made.error).toMatchObject({ name: 'NotLeaderError', leader: 'b' })
+    node.confirmed = () => Promise.reject(new BackPressureError('reads', 1, 1))
+    node.role = 'leader'
+    node.ready = true
+    const busy = change()
+    await settle()
+    expect(busy.error).toMatchObject({ name: 'UnavailableError' })
+  })
+
+  it('a change that another one undoes while a majority confirms the leader is made again', async () => {
+    node.config = { ...node.config, denied: [CLIENT] }
+    let confirm = (_index: number): void => {}
+    node.confirmed = () => new Promise((resolve) => (confirm = resolve))
+    const made = change()
+    await settle()
+    const undone = change({ type: 'allowClient', id: CLIENT })
+    await settle()
+    await apply()
+    expect(undone).toEqual({ result: 10 })
+    confirm(9)
+    await clock.advance(100)
+    expect(node.config.denied).toEqual([CLIENT])
+    await apply()
+    expect(made).toEqual({ result: 11 })
   })
 
   it('a change that is repeated before it is committed is answered when it is', async () => {

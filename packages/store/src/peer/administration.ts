@@ -178,7 +178,7 @@ export class Administration {
       const isLate = clock.now() >= deadline || this.isClosed
       if (planned === undefined) {
         const { configurationIndex, appliedIndex } = node.status()
-        if (configurationIndex <= appliedIndex) return 0
+        if (configurationIndex <= appliedIndex && (await this.isStill(plan))) return 0
         // It is so in the log, and a later leader may replace the entry.
         if (isLate) throw new UnavailableError(`${change} (entry ${configurationIndex}) is not committed yet`)
       } else {
@@ -194,6 +194,21 @@ export class Administration {
       }
       await new Promise<void>((resolve) => void clock.schedule(RETRY_MS, resolve))
     }
+  }
+
+  /**
+   * Whether there is still nothing to change once a majority has confirmed that this peer leads: otherwise there may
+   * already be a later leader, with another configuration. The configuration here is committed.
+   */
+  private async isStill(plan: () => PlannedChange | undefined): Promise<boolean> {
+    const { node } = this.init
+    const { configurationIndex } = node.status()
+    try {
+      await node.readIndex()
+    } catch (error) {
+      throw error instanceof BackPressureError ? new UnavailableError(error.message) : error
+    }
+    return node.status().configurationIndex === configurationIndex && plan() === undefined
   }
 
   private async transfer(named: string): Promise<number> {

@@ -247,6 +247,13 @@ const RULES: readonly Mutant[] = [
     file: 'store/dist/server/group-server.js',
     find: "type: 'redirect',\n            clusterId: this.init.cluster().clusterId,",
     replace: "type: 'redirect',\n            clusterId: this.init.view.config?.clusterId ?? '',"
+  },
+  {
+    name: 'a deposed leader answers that a change is in force',
+    rule: 'docs/membership.md, Changes',
+    file: 'store/dist/peer/administration.js',
+    find: 'await node.readIndex();',
+    replace: ''
   }
 ]
 
