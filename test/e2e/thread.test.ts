@@ -1,14 +1,16 @@
 /** Clients in a thread of their own (docs/threads.md), in real processes. */
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { judge, type HistoryEvent } from '#linearizability'
 import type { DsmClient, DsmFile, Mapping } from '@quire/dsm-client'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startCluster, until, type TestCluster } from './support/cluster.js'
 
 const COMPUTING = fileURLToPath(new URL('./children/computing.mjs', import.meta.url))
+const RENAMER = fileURLToPath(new URL('./children/renamer.mjs', import.meta.url))
 const PAGE = 4096
 const TTL_MS = 1000
 
@@ -206,6 +208,16 @@ describe('the calls of a client in a thread', () => {
     expect(mapping.tryWrite(0, new Uint8Array([7]))).toBe(true)
     await mapping.msync()
     expect(await mapping.read(0, 1)).toEqual(new Uint8Array([7]))
+  })
+})
+
+describe('the thread of a client', () => {
+  it.each([
+    ['in a file', ['--max-old-space-size=500', RENAMER]],
+    ['in an argument', ['--input-type=module', '--eval', `await import(${JSON.stringify(RENAMER)})`]]
+  ])('the thread of a client starts in a program %s, whatever the options of Node', async (_, args) => {
+    const { stdout } = await promisify(execFile)(process.execPath, [...args, ...cluster.addresses])
+    expect(stdout).toBe('NoSuchFileError\n')
   })
 })
 

@@ -36,14 +36,17 @@ export class DirectAccess {
    */
   tryRead(space: number, pageSize: number, offset: number, target: Uint8Array): boolean {
     if (!this.hold(space, pageSize, offset, target.length, MAY_READ)) return false
-    let at = 0
-    for (const entry of this.held) {
-      const bytes = this.bytesOf(entry, pageSize, offset + at, target.length - at)
-      target.set(bytes, at)
-      at += bytes.length
+    try {
+      let at = 0
+      for (const entry of this.held) {
+        const bytes = this.bytesOf(entry, pageSize, offset + at, target.length - at)
+        target.set(bytes, at)
+        at += bytes.length
+      }
+      this.hits += this.held.length
+    } finally {
+      this.release()
     }
-    this.hits += this.held.length
-    this.release()
     // After the copy, because the process may have been stopped in between.
     return this.isLeaseValid()
   }
@@ -51,14 +54,17 @@ export class DirectAccess {
   /** Writes the range, or returns false if a page is not mapped for writing or not free at the moment. */
   tryWrite(space: number, pageSize: number, offset: number, source: Uint8Array): boolean {
     if (!this.isLeaseValid() || !this.hold(space, pageSize, offset, source.length, MAY_WRITE)) return false
-    let at = 0
-    for (const entry of this.held) {
-      const bytes = this.bytesOf(entry, pageSize, offset + at, source.length - at)
-      bytes.set(at === 0 && bytes.length === source.length ? source : source.subarray(at, at + bytes.length))
-      at += bytes.length
+    try {
+      let at = 0
+      for (const entry of this.held) {
+        const bytes = this.bytesOf(entry, pageSize, offset + at, source.length - at)
+        bytes.set(at === 0 && bytes.length === source.length ? source : source.subarray(at, at + bytes.length))
+        at += bytes.length
+      }
+      this.hits += this.held.length
+    } finally {
+      this.release()
     }
-    this.hits += this.held.length
-    this.release()
     return true
   }
 

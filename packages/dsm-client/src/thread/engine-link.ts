@@ -47,7 +47,13 @@ export class EngineLink {
     this.answerPort = answers.port1
     const workerData: EngineInit = { ...init, slabs: slabs.port2, answers: answers.port2, answered: this.answered }
     const transferList = [slabs.port2, answers.port2]
-    this.worker = new Worker(new URL('./engine-main.js', import.meta.url), { name: 'quire', workerData, transferList })
+    this.worker = new Worker(new URL('./engine-main.js', import.meta.url), {
+      name: 'quire',
+      workerData,
+      transferList,
+      // A thread inherits the options of Node, but refuses that of a program in an argument or on the standard input.
+      ...(process.execArgv.some((option) => option.startsWith('--input-type')) && { execArgv: [] })
+    })
     this.slabPort.on('message', (message: SlabMessage) => this.tookSlab(message))
     // Only the thread itself keeps the process alive.
     this.slabPort.unref()

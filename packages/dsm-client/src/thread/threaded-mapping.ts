@@ -108,10 +108,10 @@ export class ThreadedMapping implements Mapping {
     return this.munmap()
   }
 
-  /** The range is one of this mapping, and nothing ends the mapping. */
+  /** The range has bytes, which lie in this mapping, and nothing ends the mapping. */
   private isInside(offset: number, length: number): boolean {
     if (this.unmappers > 0 || this.isUnmapped || !this.file.isOpen) return false
-    return Number.isSafeInteger(offset) && offset >= 0 && length >= 0 && offset + length <= this.length
+    return Number.isSafeInteger(offset) && offset >= 0 && length > 0 && offset + length <= this.length
   }
 
   private readDirectly(offset: number, target: Uint8Array): boolean {
