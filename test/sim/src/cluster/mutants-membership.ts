@@ -131,8 +131,8 @@ const RULES: readonly Mutant[] = [
     name: 'a repeated command is answered before its change is committed',
     rule: CHANGES,
     file: ADMINISTRATION,
-    find: 'if (configurationIndex <= appliedIndex)',
-    replace: 'if (true)'
+    find: 'configurationIndex <= appliedIndex && ',
+    replace: ''
   },
   {
     name: 'anybody may change the cluster',
