@@ -4,6 +4,7 @@ import { createClock } from '@quire/net'
 import { createRandomSource } from '@quire/testing'
 import { openSync, writeFileSync, writeSync } from 'node:fs'
 import { createInterface } from 'node:readline'
+import { setTimeout } from 'node:timers/promises'
 import { WORKLOADS } from '../workloads/index.js'
 import type { Program, WorkloadContext } from '../workloads/workload.js'
 import type { ClientAsk, Order, Report } from './messages.js'
@@ -12,6 +13,9 @@ import { Runner } from './runner.js'
 /** Several calls make a step. */
 const CALLS_IN_A_STEP = 4
 const REPORT_MS = 500
+/** How soon a peer must notice that its disk has room again, and how often a client tries. */
+const MAX_ROOM_MS = 30_000
+const RETRY_MS = 200
 /** One client of so many runs in a thread of its own. */
 const THREADS_EVERY = 3
 
@@ -88,13 +92,22 @@ async function end(): Promise<void> {
   report({ type: 'ended', ends })
 }
 
-/** The faults are over, so what fails here is wrong. A session that was lost shows with the first call. */
+/**
+ * The faults are over, so what fails here is wrong, with two exceptions. A session that was lost shows with the first
+ * call. A leader whose disk was full takes no writes until its next checkpoint finds room, a few seconds later.
+ */
 async function settle(workload: string, work: () => Promise<unknown>): Promise<unknown> {
+  const until = clock.now() + MAX_ROOM_MS
   for (let tries = 1; ; tries++) {
     try {
       return await work()
     } catch (error) {
       const { name, message } = error as Error
+      if (name === 'NoSpaceError' && clock.now() < until) {
+        tries--
+        await setTimeout(RETRY_MS)
+        continue
+      }
       if (name !== 'SessionExpiredError' || tries === 2) {
         report({ type: 'wrong', workload, message: `at the end: ${message}` })
         return null
