@@ -132,7 +132,7 @@ class Engine {
     if (!hasOptions) return member.apply(target, args)
     const options = args.at(-1)
     const isObject = typeof options === 'object' && options !== null
-    // What is no object, the method refuses.
+    // The method itself refuses options that are no object.
     return member.apply(target, [...args.slice(0, -1), isObject ? { ...options, signal } : options])
   }
 
