@@ -5,16 +5,6 @@ import { Cluster, type Member } from './support/cluster.js'
 import { segmentsOf } from './support/log-on-disk.js'
 
 const SEGMENT_BYTES = 16 * 1024
-const LARGE = new Uint8Array(1500).fill(7)
-
-async function commit(cluster: Cluster, leader: Member, count: number): Promise<number> {
-  let index = 0
-  for (let i = 0; i < count; i++) {
-    ;({ index } = leader.node!.propose(LARGE.slice()))
-    await cluster.clock.until(() => leader.status!.commitIndex >= index)
-  }
-  return index
-}
 
 /** Damages a batch of an old segment. Returns what an error must say of it. */
 async function damage(cluster: Cluster, { disk }: Member): Promise<object> {
@@ -37,7 +27,7 @@ describe('nodes with a damaged log', () => {
     const leader = await cluster.elect()
     const [laggard, other] = cluster.members.filter((member) => member !== leader) as [Member, Member]
     cluster.isolate(laggard)
-    const last = await commit(cluster, leader, 60)
+    const last = await cluster.commit(leader, 60)
     await cluster.clock.until(() => other.status!.appliedIndex === last)
     const damaged = await damage(cluster, leader)
     cluster.cut.add(`${other.id}>${laggard.id}`)
@@ -60,7 +50,7 @@ describe('nodes with a damaged log', () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const leader = await cluster.elect()
     const follower = cluster.members.find((member) => member !== leader)!
-    const last = await commit(cluster, leader, 60)
+    const last = await cluster.commit(leader, 60)
     await cluster.clock.until(() => follower.status!.appliedIndex === last)
     const before = follower.applied
     follower.crash()

@@ -3,20 +3,10 @@ import { FakeClock } from '@quire/testing'
 import { fromString } from 'uint8arrays/from-string'
 import { describe, expect, it } from 'vitest'
 import { createMemoryDisk, createSegmentedLog, type RaftLog } from '../src/index.js'
-import { Cluster, type Member } from './support/cluster.js'
+import { Cluster, LARGE } from './support/cluster.js'
 import { contentOf, entries, entry } from './support/log-model.js'
 
 const SEGMENT_BYTES = 4096
-const LARGE = new Uint8Array(1500).fill(7)
-
-async function commit(cluster: Cluster, leader: Member, count: number): Promise<number> {
-  let index = 0
-  for (let i = 0; i < count; i++) {
-    ;({ index } = leader.node!.propose(LARGE.slice()))
-    await cluster.clock.until(() => leader.status!.commitIndex >= index)
-  }
-  return index
-}
 
 describe('clusters whose leader has no file descriptor left', () => {
   it('a cluster whose leader has no file descriptor left commits while a follower far behind waits, and brings it up to date afterwards', async () => {
@@ -24,7 +14,7 @@ describe('clusters whose leader has no file descriptor left', () => {
     const leader = await cluster.elect()
     const laggard = cluster.members.find((member) => member !== leader)!
     cluster.isolate(laggard)
-    const behind = await commit(cluster, leader, 40)
+    const behind = await cluster.commit(leader, 40)
     // The descriptors suffice for the next file and the directory's flush, but not for an old segment beside them.
     const { disk } = leader
     await cluster.clock.advance(100)
@@ -52,7 +42,7 @@ describe('clusters whose leader has no file descriptor left', () => {
     expect(short.fatal).toBeUndefined()
     expect(short.status).toMatchObject({ room: 'none' })
     const second = cluster.leader!
-    await commit(cluster, second, 3)
+    await cluster.commit(second, 3)
     // Without the vote of the first node, which its log keeps in the reserve, there is no majority.
     const third = cluster.members.find((member) => member !== short && member !== second)!
     await cluster.clock.until(() => third.status!.lastIndex === second.status!.lastIndex)
@@ -70,7 +60,7 @@ describe('clusters whose leader has no file descriptor left', () => {
     const cluster = await Cluster.start({ segmentBytes: SEGMENT_BYTES })
     const leader = await cluster.elect()
     // The log makes its next file while the current one has room left.
-    await commit(cluster, leader, 1)
+    await cluster.commit(leader, 1)
     await cluster.clock.advance(100)
     leader.disk.setDescriptors(0)
     for (let i = 0; i < 8; i++) leader.node!.propose(LARGE.slice())

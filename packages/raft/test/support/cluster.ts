@@ -43,6 +43,9 @@ export interface ClusterOptions {
   readonly tickMs?: number
 }
 
+/** The bytes of an entry of which a few fill a small segment. */
+export const LARGE = new Uint8Array(1500).fill(7)
+
 /** A configuration's context that holds a tick length. */
 export function tickContext(tickMs: number): Uint8Array {
   return fromString(`tick ${tickMs}`)
@@ -101,6 +104,16 @@ export class Cluster {
     const elected = await this.clock.until(() => this.leader?.status?.ready === true, 20_000)
     if (!elected) throw new Error(`no leader: ${JSON.stringify(this.members.map((member) => member.status))}`)
     return this.leader!
+  }
+
+  /** Commits `count` large entries, one after the other. Returns the index of the last one. */
+  async commit(leader: Member, count: number): Promise<number> {
+    let index = 0
+    for (let i = 0; i < count; i++) {
+      ;({ index } = leader.node!.propose(LARGE.slice()))
+      await this.clock.until(() => leader.status!.commitIndex >= index)
+    }
+    return index
   }
 
   isolate(member: Member): void {
