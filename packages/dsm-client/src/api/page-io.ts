@@ -7,7 +7,6 @@ import {
   UnavailableError,
   type Access
 } from '@quire/protocol'
-import type { PageTable } from '../core/index.js'
 import { hex } from '../history.js'
 import type { OpenFile } from '../host.js'
 import { untilAborted } from '../waiting.js'
@@ -116,11 +115,13 @@ export async function writePages(
  */
 export function tryReadPages({ host, id, pageSize }: OpenFile, offset: number, target: Uint8Array): boolean {
   const call = host.now()
-  if (!isResident(host.table, id, pageSize, offset, target.length, 'read')) return false
+  const first = Math.floor(offset / pageSize)
+  const last = lastPageOf(pageSize, offset, target.length)
+  if (last >= first && !host.table.allows(id, first, last, 'read')) return false
   eachPart(pageSize, offset, target.length, (index, from, to, at) =>
     target.set(host.table.touch(id, index, 'read').subarray(from, to), at)
   )
-  wasTouched(host.table, id, pageSize, offset, target.length, 'read')
+  host.table.touched(id, first, last, 'read')
   // After the copy, because the process may have been stopped in between.
   if (!host.isLeaseValid()) return false
   if (host.recorder.isOn) host.recorder.note('read', id, offset, target.length, { value: hex(target) }, { call })
@@ -133,40 +134,21 @@ export function tryReadPages({ host, id, pageSize }: OpenFile, offset: number, t
  */
 export function tryWritePages({ host, id, pageSize }: OpenFile, offset: number, bytes: Uint8Array): boolean {
   const call = host.now()
-  if (!isResident(host.table, id, pageSize, offset, bytes.length, 'write')) return false
+  const first = Math.floor(offset / pageSize)
+  const last = lastPageOf(pageSize, offset, bytes.length)
+  if (last >= first && !host.table.allows(id, first, last, 'write')) return false
   eachPart(pageSize, offset, bytes.length, (index, from, to, at) =>
     host.table.touch(id, index, 'write').set(bytes.subarray(at, at + to - from), from)
   )
-  wasTouched(host.table, id, pageSize, offset, bytes.length, 'write')
+  host.table.touched(id, first, last, 'write')
   if (!host.recorder.isOn) return true
   host.recorder.note('write', id, offset, bytes.length, { value: hex(bytes), grew: false }, { call })
   return true
 }
 
-function isResident(
-  table: PageTable,
-  file: number,
-  pageSize: number,
-  offset: number,
-  length: number,
-  access: Access
-): boolean {
-  return (
-    length === 0 ||
-    table.allows(file, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
-  )
-}
-
-function wasTouched(
-  table: PageTable,
-  file: number,
-  pageSize: number,
-  offset: number,
-  length: number,
-  access: Access
-): void {
-  if (length === 0) return
-  table.touched(file, Math.floor(offset / pageSize), Math.floor((offset + length - 1) / pageSize), access)
+/** The last page of a range; the one before its first page if it is empty. */
+function lastPageOf(pageSize: number, offset: number, length: number): number {
+  return length === 0 ? Math.floor(offset / pageSize) - 1 : Math.floor((offset + length - 1) / pageSize)
 }
 
 /** Resolves when everything that this client wrote to the range before the call is durable. */
@@ -198,7 +180,7 @@ function eachDirty(
   const { host, pageSize } = file
   if (length === 0) return untilAborted(Promise.resolve(), signal)
   const first = Math.floor(offset / pageSize)
-  const last = Math.floor((offset + length - 1) / pageSize)
+  const last = lastPageOf(pageSize, offset, length)
   return host.wait<void>((resolve, reject, moved) => {
     let left = 0
     let isCounted = false
